@@ -1,7 +1,7 @@
 """One table of every board: ids, USB ids, radio, transport, module addresses, limits.
 
 Facts: platform ids, USB ids and keys from the USB fact sheet sections 1.1 and 5.1, module addresses from its
-section 5.1, payload limits from the protocol fact sheet section 6. Device OS versions from section 3.2 of the latter.
+section 5.1, payload limits from the protocol fact sheet section 6. Device OS versions from its section 3.2.
 """
 
 from __future__ import annotations
