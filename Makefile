@@ -1,0 +1,35 @@
+# The two commands: `make hil` runs the boards, `make test` checks the harness itself.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+.PHONY: help hil test lint types unit setup-hil setup-test doctor clean
+
+help:  ## say what there is
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup-hil:
+	@scripts/setup hil
+
+setup-test:
+	@scripts/setup test
+
+hil: setup-hil  ## the main job: boards found on USB, flashed, online at the local cloud, tested, reported (ARGS="-k publish --board argon")
+	@echo "hil: testing the boards of rigs/virtual.toml; the report goes to reports/"
+	@scripts/run-hil $(ARGS)
+
+test: setup-test lint types unit  ## lint, types and the harness's own tests
+
+lint:
+	@echo "test: ruff"; .venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet .
+
+types:
+	@echo "test: mypy --strict"; .venv/bin/mypy
+
+unit:
+	@echo "test: the harness's own tests"; .venv/bin/pytest tests $(ARGS)
+
+doctor: setup-hil  ## what is missing on this machine, and the command that mends it
+	@.venv/bin/hil doctor
+
+clean:  ## remove what runs left behind (reports, board images, cloud state)
+	@rm -rf reports/* .hil
