@@ -1,0 +1,1 @@
+"""What a run leaves behind: Allure results, evidence of failures, a summary."""
