@@ -1,7 +1,7 @@
 """What the harness adds to allure-pytest's results: steps, attachments, labels, environment, categories.
 
-The physical board is an *excluded* parameter: Allure's history id is made of the test's name and its parameters
-that are not excluded, so a test keeps its history whichever board of a platform runs it.
+The physical board is an *excluded* parameter: Allure's history id is made of the test's name and its
+parameters that are not excluded, so a test keeps its history whichever board of a platform runs it.
 """
 
 from __future__ import annotations

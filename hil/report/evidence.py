@@ -28,7 +28,7 @@ class Evidence:
         self.sources.append((name, extension, producer))
 
     def collect(self) -> list[Exhibit]:
-        """All exhibits. A source that fails gives its error as content: evidence never hides a test's outcome."""
+        """All exhibits. A source that fails gives its error as content: it never hides a test's outcome."""
         exhibits = []
         for name, extension, producer in self.sources:
             try:
