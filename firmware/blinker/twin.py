@@ -1,0 +1,30 @@
+"""A second, tiny application, for OTA and flash tests to switch to: one function, and it says its name."""
+
+from __future__ import annotations
+
+import json
+
+from hil.virtual.wiring import Application
+
+
+class App(Application):
+    """Answers function ``blink`` with the number of blinks asked for, and command ``info`` like the probe."""
+
+    def setup(self) -> None:
+        self.os.function(
+            "blink", lambda argument: int(argument or 0) if argument.isdigit() or not argument else -1
+        )
+        self.os.write(f"blinker: version {self.os.version} build {self.os.build}\r\n".encode())
+
+    def control_request(self, payload: bytes) -> tuple[int, bytes]:
+        if b'"info"' not in payload:
+            return super().control_request(payload)
+        info = {
+            "app": "blinker",
+            "version": self.os.version,
+            "build": self.os.build,
+            "os": self.os.device_os,
+            "boots": self.os.boots,
+            "uptime": self.os.uptime_ms(),
+        }
+        return 0, json.dumps(info, separators=(",", ":")).encode()

@@ -1,0 +1,203 @@
+"""The probe for virtual boards. CONTRACT.md in this folder binds it and the C++ application beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from hil.wire.messages import VariableType
+
+from hil.virtual.wiring import (
+    ERROR_INVALID_ARGUMENT,
+    ERROR_INVALID_STATE,
+    ERROR_LIMIT_EXCEEDED,
+    ERROR_NOT_SUPPORTED,
+    AckMode,
+    Application,
+    Publication,
+    VariableValue,
+    Wiring,
+)
+
+PAGE = 8  # events and calls in one reply
+ANSWER = 42
+KINDS: dict[str, tuple[VariableType, Callable[[Any], VariableValue]]] = {
+    "bool": (VariableType.BOOL, bool),
+    "int": (VariableType.INT, int),
+    "double": (VariableType.DOUBLE, float),
+    "string": (VariableType.STRING, str),
+}
+
+Members = dict[str, Any]
+
+
+class CommandError(Exception):
+    """A command that ends with a negative result code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class App(Application):
+    """One instance per boot: everything registered by command lives until the next reset."""
+
+    def __init__(self, os: Wiring) -> None:
+        super().__init__(os)
+        self.publications: list[Publication] = []
+        self.events: list[Members] = []
+        self.calls: list[Members] = []
+        self.answers: dict[str, int | str] = {"probe_echo": "length", "probe_answer": ANSWER}
+        self.values: dict[str, VariableValue] = {}
+        self.line = b""
+
+    def setup(self) -> None:
+        for name in self.answers:
+            self._register_function(name)
+        defaults: dict[str, VariableValue] = {"bool": False, "int": 0, "double": 0.0, "string": ""}
+        for kind, value in defaults.items():
+            self._register_variable(f"probe_{kind}", kind, value)
+        self.os.write(
+            f"probe: version {self.os.version} build {self.os.build} boot {self.os.boots}\r\n".encode()
+        )
+
+    # -- carriers ----------------------------------------------------------------------------------
+
+    def control_request(self, payload: bytes) -> tuple[int, bytes]:
+        code, reply = self._execute(payload)
+        return code, json.dumps(reply, separators=(",", ":")).encode() if reply is not None else b""
+
+    def serial_received(self, data: bytes) -> None:
+        self.line += data
+        while b"\n" in self.line:
+            line, self.line = self.line.split(b"\n", 1)
+            if line.startswith(b">"):
+                code, reply = self._execute(line[1:])
+                answer = {"_": code, **(reply or {})}
+                self.os.write(b"<" + json.dumps(answer, separators=(",", ":")).encode() + b"\n")
+
+    def _execute(self, payload: bytes) -> tuple[int, Members | None]:
+        try:
+            members = json.loads(payload)
+            if not isinstance(members, dict):
+                return ERROR_INVALID_ARGUMENT, None
+            command = getattr(self, f"do_{members.get('c')}", None)
+            if command is None:
+                return ERROR_NOT_SUPPORTED, None
+            reply: Members = command(members)
+        except CommandError as error:
+            return error.code, None
+        except (KeyError, ValueError, TypeError):
+            return ERROR_INVALID_ARGUMENT, None
+        return 0, reply
+
+    # -- commands ----------------------------------------------------------------------------------
+
+    def do_info(self, members: Members) -> Members:
+        del members
+        return {
+            "app": "probe",
+            "version": self.os.version,
+            "build": self.os.build,
+            "os": self.os.device_os,
+            "boots": self.os.boots,
+            "uptime": self.os.uptime_ms(),
+        }
+
+    def do_cloud(self, members: Members) -> Members:
+        del members
+        return {"connected": self.os.connected}
+
+    def do_connect(self, members: Members) -> Members:
+        del members
+        self.os.connect()
+        return {}
+
+    def do_disconnect(self, members: Members) -> Members:
+        del members
+        self.os.disconnect()
+        return {}
+
+    def do_publish(self, members: Members) -> Members:
+        name, data = str(members["n"]), str(members.get("d", ""))
+        ack = AckMode(members.get("f", ""))
+        if not self.os.connected:
+            raise CommandError(ERROR_INVALID_STATE)
+        publication = self.os.publish(name, data.encode(), ttl=int(members.get("ttl", 60)), ack=ack)
+        self.publications.append(publication)
+        return {"id": len(self.publications)}
+
+    def do_published(self, members: Members) -> Members:
+        number = int(members["id"])
+        if not 1 <= number <= len(self.publications):
+            raise CommandError(ERROR_INVALID_ARGUMENT)
+        return {"state": str(self.publications[number - 1].state)}
+
+    def do_subscribe(self, members: Members) -> Members:
+        prefix = str(members["n"])
+        if not self.os.subscribe(prefix, self._received):
+            raise CommandError(ERROR_LIMIT_EXCEEDED)
+        return {"id": 1}
+
+    def do_unsubscribe(self, members: Members) -> Members:
+        del members
+        self.os.unsubscribe()
+        return {}
+
+    def do_received(self, members: Members) -> Members:
+        return self._page("events", self.events, members)
+
+    def do_calls(self, members: Members) -> Members:
+        return self._page("calls", self.calls, members)
+
+    def do_function(self, members: Members) -> Members:
+        name, result = str(members["n"]), members["r"]
+        self.answers[name] = "length" if result == "length" else int(result)
+        self._register_function(name)
+        return {}
+
+    def do_variable(self, members: Members) -> Members:
+        self._register_variable(str(members["n"]), str(members["t"]), members["v"])
+        return {}
+
+    def do_reset(self, members: Members) -> Members:
+        del members
+        self.os.reset()
+        return {}
+
+    def do_safemode(self, members: Members) -> Members:
+        del members
+        self.os.enter_safe_mode()
+        return {}
+
+    def do_sleep(self, members: Members) -> Members:
+        self.os.sleep(float(members["s"]))
+        return {}
+
+    # -- what happens on the board -----------------------------------------------------------------
+
+    def _page(self, key: str, items: list[Members], members: Members) -> Members:
+        start = int(members.get("from", 0))
+        if start < 0:
+            raise CommandError(ERROR_INVALID_ARGUMENT)
+        page = items[start : start + PAGE]
+        return {key: page, "next": start + len(page)}
+
+    def _received(self, name: str, data: bytes) -> None:
+        self.events.append({"n": name, "d": data.decode("utf-8", "replace")})
+
+    def _register_function(self, name: str) -> None:
+        def called(argument: str) -> int:
+            self.calls.append({"n": name, "a": argument})
+            answer = self.answers[name]
+            return len(argument.encode()) if isinstance(answer, str) else answer
+
+        if not self.os.function(name, called):
+            raise CommandError(ERROR_INVALID_ARGUMENT)
+
+    def _register_variable(self, name: str, kind: str, value: Any) -> None:
+        wire_type, convert = KINDS[kind]
+        self.values[name] = convert(value)
+        if not self.os.variable(name, wire_type, lambda: self.values[name]):
+            raise CommandError(ERROR_INVALID_ARGUMENT)
