@@ -40,7 +40,7 @@ def test_each_message_draws_its_own_wait() -> None:
 
 
 @given(st.floats(0, 1), st.integers(0, 4))
-def test_default_figures_stay_within_the_devices_own(random: float, retransmits: int) -> None:
+def test_the_total_wait_is_one_timeout_doubled_per_send(random: float, retransmits: int) -> None:
     resent, failed = run_unacknowledged(Retransmitter(max_retransmit=retransmits, random=lambda: random), 0.0)
     assert len(resent) == retransmits
     total = 2 ** (retransmits + 1) - 1
