@@ -1,0 +1,79 @@
+"""What can be set about the Device Cloud: where it listens, where it keeps its state, how strict it is.
+
+Defaults follow the Device Cloud introduction; where public documents disagree the other reading is a named
+policy here (cloud API fact sheet section 9).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+
+class SizeRule(StrEnum):
+    """How large a message must be to cost more than one Data Operation (cloud API fact sheet 4.1)."""
+
+    PER_MESSAGE = "message"  # one, whatever the size: the introduction page
+    PER_BLOCK = "block"  # one per 1024 bytes begun
+    BY_VERSION = "version"  # per block for devices from 6.3.0 on, else per message
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Readings of the rules where sources disagree, and what a lab wants to vary.
+
+    ``bill_device_requests``: a device asking for its own name, address or random seed costs 2 instead of 0.
+    ``free_names_ignore_case``: ``Particle/x`` is as free as ``particle/x``.
+    """
+
+    size_rule: SizeRule = SizeRule.PER_MESSAGE
+    bill_device_requests: bool = False
+    free_names_ignore_case: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Waits of the cloud, in seconds.
+
+    ``ack_timeout`` grows by a random factor up to ``ack_random_factor`` and doubles with every attempt;
+    ``max_attempts`` sends in all before a device counts as offline (cloud API fact sheet 4.1).
+    ``keep_alive`` replaces the platform's own interval when given; silence of twice that means offline.
+    """
+
+    ack_timeout: float = 4.0
+    ack_random_factor: float = 1.5
+    max_attempts: int = 3
+    handshake: float = 20.0
+    first_message: float = 30.0
+    describe: float = 10.0
+    call: float = 20.0
+    update_ready: float = 60.0
+    keep_alive: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CloudConfig:
+    """Everything the Device Cloud needs to start.
+
+    ``state_dir``: ``None`` keeps the state in a temporary directory that ends with the cloud. Ports: 0 takes
+    any free one, ``http_port=None`` leaves the HTTP API out. ``first_use_trust``: the first key that a new
+    device shows is kept as its own, and the device belongs to ``owner``. ``device_timeout``: seconds that a
+    function call or variable read may take; ``None`` takes ``timing.call``.
+    """
+
+    state_dir: Path | None = None
+    host: str = "127.0.0.1"
+    tcp_port: int = 5683
+    udp_port: int = 5684
+    http_port: int | None = 0
+    first_use_trust: bool = False
+    owner: str = "hil"
+    device_timeout: float | None = None
+    policy: Policy = field(default_factory=Policy)
+    timing: Timing = field(default_factory=Timing)
+
+    @property
+    def call_timeout(self) -> float:
+        """Seconds a function call or variable read may take when the caller does not say."""
+        return self.timing.call if self.device_timeout is None else self.device_timeout

@@ -1,0 +1,142 @@
+"""What the cloud knows of a device, and the view of it that callers get."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hil.errors import WireError
+from hil.platforms import SYSTEM_MODULE_VERSIONS, Transport
+from hil.wire.coap import ContentFormat
+from hil.wire.describe import ApplicationDescribe, SystemDescribe
+from hil.wire.hello import Hello
+from hil.wire.messages import Subscription, VariableType
+
+UNSET_VERSION = 0xFFFF
+_RELEASES = {version: release for release, version in SYSTEM_MODULE_VERSIONS.items()}
+
+
+@dataclass(slots=True)
+class Device:
+    """One registered device, as the store has it. Times are seconds since 1970.
+
+    ``application`` is ``None`` until the device has described its application since its last Hello.
+    """
+
+    id: str
+    name: str
+    owner: str | None
+    platform_id: int
+    created_at: float
+    product_id: int | None = None
+    product_version: int | None = None
+    notes: str | None = None
+    last_handshake: float | None = None
+    last_heard: float | None = None
+    last_ip: str | None = None
+    keys: dict[Transport, bytes] = field(default_factory=dict)
+    hello: Hello | None = None
+    system: SystemDescribe | None = None
+    application: ApplicationDescribe | None = None
+    subscriptions: tuple[Subscription, ...] = ()
+    vitals: bytes | None = None
+    vitals_at: float | None = None
+
+    @property
+    def system_version(self) -> int | None:
+        """System module version: from the Hello, or (before 3.0) from the system Describe."""
+        if self.hello is not None and self.hello.system_version is not None:
+            return self.hello.system_version
+        if self.system is None:
+            return None
+        return max((module.version for module in self.system.modules if module.function == "s"), default=None)
+
+    @property
+    def os_version(self) -> str | None:
+        """The Device OS release such as ``6.2.0``; ``None`` when it is not known."""
+        version = self.system_version
+        return None if version is None else _RELEASES.get(version)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceView:
+    """A snapshot of a device. Times are seconds since 1970.
+
+    ``functions`` and ``variables`` are empty until the device has described its application.
+    """
+
+    id: str
+    name: str
+    owner: str | None
+    platform_id: int
+    online: bool
+    functions: tuple[str, ...]
+    variables: dict[str, VariableType]
+    described: bool
+    system: SystemDescribe | None
+    hello: Hello | None
+    product_id: int
+    firmware_version: int | None
+    os_version: str | None
+    system_version: int | None
+    notes: str | None
+    last_handshake: float | None
+    last_heard: float | None
+    last_ip: str | None
+    imei: str | None
+    iccid: str | None
+    subscriptions: tuple[Subscription, ...]
+    keys: dict[Transport, bytes]
+    created_at: float
+
+    @property
+    def device_id(self) -> str:
+        """The same as ``id``: a view may stand wherever a device is asked for."""
+        return self.id
+
+
+def view_of(device: Device, *, online: bool) -> DeviceView:
+    """A snapshot of ``device``."""
+    application, system = device.application, device.system
+    version = device.product_version
+    return DeviceView(
+        id=device.id,
+        name=device.name,
+        owner=device.owner,
+        platform_id=device.platform_id,
+        online=online,
+        functions=application.functions if application else (),
+        variables=dict(application.variables) if application else {},
+        described=application is not None,
+        system=system,
+        hello=device.hello,
+        product_id=device.platform_id if device.product_id is None else device.product_id,
+        firmware_version=None if version == UNSET_VERSION else version,
+        os_version=device.os_version,
+        system_version=device.system_version,
+        notes=device.notes,
+        last_handshake=device.last_handshake,
+        last_heard=device.last_heard,
+        last_ip=device.last_ip,
+        imei=system.imei if system else None,
+        iccid=system.iccid if system else None,
+        subscriptions=device.subscriptions,
+        keys=dict(device.keys),
+        created_at=device.created_at,
+    )
+
+
+def parse_system(payload: bytes, content_format: int | None) -> SystemDescribe:
+    """A system Describe in either of its forms. Raises ``WireError``."""
+    if content_format == ContentFormat.OCTET_STREAM:
+        return SystemDescribe.from_protobuf(payload)
+    return SystemDescribe.from_json(payload)
+
+
+def parse_hello(payload: bytes | None) -> Hello | None:
+    """A stored Hello; ``None`` when there is none or it no longer parses."""
+    if payload is None:
+        return None
+    try:
+        return Hello.decode(payload)
+    except WireError:
+        return None

@@ -1,0 +1,73 @@
+"""Rules about names: device ids, event names, and which names belong to the system.
+
+Facts: cloud API fact sheet 4.1 (names that cost nothing) and 6 (lengths), protocol fact sheet 3.8.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+
+from hil.errors import Refused, UsageError
+
+MAX_EVENT_NAME = 64  # bytes
+MAX_EVENT_DATA = 1024  # bytes
+_DEVICE_ID = re.compile(r"[0-9a-f]{24}\Z")
+_SYSTEM_PREFIXES = ("particle", "spark")
+
+# Events that act on the device itself: never passed from one device to another.
+_DEVICE_INTERNAL = ("spark/device/", "particle/device/")
+# Makes a device forget this cloud and go back to Particle's own.
+FORBIDDEN_TO_DEVICES = "spark/device/key/restore"
+
+
+class HasDeviceId(Protocol):
+    """Anything that stands for a device: a board, a view."""
+
+    @property
+    def device_id(self) -> str: ...
+
+
+DeviceRef = str | HasDeviceId
+
+
+def device_id_of(device: DeviceRef) -> str:
+    """The 24 hex digits that ``device`` (an id or an object with ``device_id``) stands for, in lower case."""
+    text = device if isinstance(device, str) else device.device_id
+    lowered = text.lower()
+    if not is_device_id(lowered):
+        raise UsageError("not a device id", expected="24 hex digits", found=repr(text))
+    return lowered
+
+
+def is_device_id(text: str) -> bool:
+    """Whether ``text`` is 24 lower-case hex digits."""
+    return _DEVICE_ID.match(text) is not None
+
+
+def is_system_event(name: str, *, ignore_case: bool = False) -> bool:
+    """Whether an event name belongs to the system and costs nothing."""
+    return (name.lower() if ignore_case else name).startswith(_SYSTEM_PREFIXES)
+
+
+def subscription_matches(prefix: str, name: str) -> bool:
+    """Whether an ordinary delivery of ``name`` goes to a device that subscribed to ``prefix``.
+
+    Every device subscribes to the bare system prefixes for itself; only a longer prefix is an application's
+    wish to see system events of others, and what acts on a device is not passed on at all.
+    """
+    if not name.startswith(prefix):
+        return False
+    if not is_system_event(name):
+        return True
+    return prefix not in (*_SYSTEM_PREFIXES, "") and not name.startswith(_DEVICE_INTERNAL)
+
+
+def checked_event(name: str, data: bytes) -> None:
+    """Raise ``Refused`` when the API may not publish this (cloud API fact sheet 6)."""
+    if not name or len(name.encode()) > MAX_EVENT_NAME:
+        raise Refused("not an event name", expected=f"1 to {MAX_EVENT_NAME} bytes", found=repr(name))
+    if len(data) > MAX_EVENT_DATA:
+        raise Refused("event data too long", expected=f"at most {MAX_EVENT_DATA} bytes", found=str(len(data)))
+    if name.startswith(FORBIDDEN_TO_DEVICES):
+        raise Refused(f"{name} would send devices back to Particle's own cloud")
