@@ -1,0 +1,93 @@
+"""What an arriving datagram is, before any session is known: handshake, record, or one of the resume forms.
+
+Facts: protocol fact sheet 2.7, the server algorithm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from hil.errors import WireError
+from hil.wire.dtls.records import CID_SIZE, HEADER_SIZE, VERSION, ContentType, split_records
+
+_DEVICE_ID_SIZE = 12
+_CLIENT_HELLO = 1
+_HELLO_RANDOM = slice(14, 46)  # handshake header, version, then 32 random bytes
+_CID_AT = 11
+
+
+class Form(Enum):
+    """Forms of a datagram."""
+
+    HANDSHAKE = "handshake records in clear"
+    PLAIN = "protected record without Connection ID"
+    CID = "record with Connection ID"
+    MOVE = "record with Connection ID, marked as resumed"
+    DEVICE_ID = "record with device id behind it, marked as resumed"
+    OTHER = "not DTLS 1.2 of a board"
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A datagram told apart. ``record`` is the datagram with the resume mark undone.
+
+    ``device_id`` (12 bytes) comes with ``DEVICE_ID``, ``cid`` (8 bytes) with ``CID`` and ``MOVE``; neither is
+    authentic before the record opens. ``client_random`` comes with a ClientHello: one that differs from the
+    random of a known connection is a new handshake from the same address.
+    """
+
+    form: Form
+    record: bytes
+    device_id: bytes | None = None
+    cid: bytes | None = None
+    client_random: bytes | None = None
+
+
+def classify(datagram: bytes) -> Incoming:
+    """Tell ``datagram`` apart; never raises."""
+    if len(datagram) < HEADER_SIZE or datagram[1:3] != VERSION:
+        return Incoming(Form.OTHER, datagram)
+    kind = datagram[0]
+    if kind == ContentType.RESUME_DEVICE_ID:
+        return _with_device_id(datagram)
+    if kind in (ContentType.CID, ContentType.RESUME_MOVE):
+        return _with_cid(datagram, Form.CID if kind == ContentType.CID else Form.MOVE)
+    if kind not in (20, 21, 22, 23):
+        return Incoming(Form.OTHER, datagram)
+    if datagram[3:5] == b"\x00\x00":
+        return Incoming(Form.HANDSHAKE, datagram, client_random=client_hello_random(datagram))
+    return Incoming(Form.PLAIN, datagram)
+
+
+def normalise(datagram: bytes) -> bytes:
+    """``datagram`` as an ordinary record. Raises ``WireError`` when it is none."""
+    incoming = classify(datagram)
+    if incoming.form is Form.OTHER:
+        raise WireError("not a record", found=datagram[:HEADER_SIZE].hex() or "nothing")
+    return incoming.record
+
+
+def client_hello_random(datagram: bytes) -> bytes | None:
+    """The client random when ``datagram`` starts with the start of a ClientHello, else ``None``."""
+    records = split_records(datagram)
+    if not records or records[0].type != ContentType.HANDSHAKE or records[0].epoch != 0:
+        return None
+    hello = records[0].fragment
+    if len(hello) < _HELLO_RANDOM.stop or hello[0] != _CLIENT_HELLO or hello[6:9] != b"\x00\x00\x00":
+        return None
+    return hello[_HELLO_RANDOM]
+
+
+def _with_device_id(datagram: bytes) -> Incoming:
+    if len(datagram) < HEADER_SIZE + _DEVICE_ID_SIZE + 1 or datagram[-1] != _DEVICE_ID_SIZE:
+        return Incoming(Form.OTHER, datagram)
+    record = bytes([ContentType.APPLICATION]) + datagram[1 : -_DEVICE_ID_SIZE - 1]
+    return Incoming(Form.DEVICE_ID, record, device_id=datagram[-_DEVICE_ID_SIZE - 1 : -1])
+
+
+def _with_cid(datagram: bytes, form: Form) -> Incoming:
+    if len(datagram) < HEADER_SIZE + CID_SIZE:
+        return Incoming(Form.OTHER, datagram)
+    record = bytes([ContentType.CID]) + datagram[1:]
+    return Incoming(form, record, cid=datagram[_CID_AT : _CID_AT + CID_SIZE])
