@@ -134,10 +134,7 @@ class CloudClient:
             self.state = CloudState.DISCONNECTED
 
     async def _live(self) -> None:
-        while not self._closing:
-            await self._wanted.wait()
-            if self._closing:
-                return
+        while not await self._told_to_end():
             self._left.clear()
             self.state = CloudState.CONNECTING
             connection = asyncio.create_task(self._connect_once())
@@ -150,6 +147,10 @@ class CloudClient:
             self.state = CloudState.DISCONNECTED
             if self._wanted.is_set() and not self._closing:
                 await self._back_off()
+
+    async def _told_to_end(self) -> bool:
+        await self._wanted.wait()
+        return self._closing
 
     async def _back_off(self) -> None:
         """1 s for five attempts, then 2 s for five, 4 s and so on to 128 s (fact sheet 7)."""

@@ -187,6 +187,7 @@ class DtlsLink:
             raise LinkDown(f"socket error: {error.strerror}") from error
         if self._saved is not None:
             self._session = dtls.Session.from_bytes(self._saved)
+            self._session.device_id = self._facts.device_id
             self._moving = True
             return True
         await self._handshake(device_der, server_der)
@@ -194,12 +195,14 @@ class DtlsLink:
 
     async def _handshake(self, device_der: bytes, server_der: bytes) -> None:
         try:
-            key = load_private(device_der)
+            key, server_key = load_private(device_der), load_public(server_der)
         except WireError as error:
-            raise LinkDown(f"bad device key: {error.what}") from error
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise LinkDown("the device key in the configuration flash is not an EC key")
-        connection = dtls.ClientConnection(key, server_der, offer_cid=self._profile.offers_cid)
+            raise LinkDown(f"bad key in the configuration flash: {error.what}") from error
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(
+            server_key, ec.EllipticCurvePublicKey
+        ):
+            raise LinkDown("the keys in the configuration flash are not EC keys")
+        connection = dtls.ClientConnection(key, server_key, offer_cid=self._profile.offers_cid)
         connection.start(time.monotonic())
         while connection.session is None:
             self._flush(connection)
@@ -212,6 +215,7 @@ class DtlsLink:
                 self._ready += connection.receive(datagram, time.monotonic())
         self._flush(connection)
         self._session = connection.session
+        self._session.device_id = self._facts.device_id
 
     def _flush(self, connection: dtls.ClientConnection) -> None:
         for datagram in connection.take_output():
@@ -245,10 +249,7 @@ class DtlsLink:
         if not self._moving:
             self._write(self._session.seal(plaintext))
             return
-        record = self._session.seal(plaintext, resume=self._profile.resume_form)
-        if self._profile.resume_form is dtls.ResumeForm.DEVICE_ID and not record.endswith(b"\x0c"):
-            record += self._facts.device_id + b"\x0c"
-        self._write(record)
+        self._write(self._session.seal(plaintext, resume=self._profile.resume_form))
 
     async def receive(self) -> bytes:
         while not self._ready:

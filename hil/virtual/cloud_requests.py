@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from hil.errors import WireError
 from hil.virtual.cloud_link import LinkDown
-from hil.virtual.profile import OTA_CHUNK_SIZE
 from hil.wire import coap, messages
 from hil.wire.coap import Block, Code, Message, Option, Type
 from hil.wire.messages import DescribeFlag, Kind
@@ -27,9 +26,6 @@ from hil.wire.reliability import MISSING, Deduplicator
 if TYPE_CHECKING:
     from hil.virtual.cloud_session import CloudSession
 
-LEGACY_OTA = {Kind.UPDATE_BEGIN, Kind.SAVE, Kind.CHUNK, Kind.UPDATE_DONE}
-V3_OTA = {Kind.V3_START, Kind.V3_CHUNK, Kind.V3_FINISH}
-
 
 class RequestHandler:
     """Answers requests of one session; keeps the update that is under way."""
@@ -38,7 +34,7 @@ class RequestHandler:
         self._session = session
         self._seen = Deduplicator()
         self._replies: list[Message] = []
-        self._update: OtaReceiver | None = None
+        self._update = self._receiver()
         self._applying = False
         self._handlers: dict[Kind, Callable[[Message], None]] = {
             Kind.PING: self._ping,
@@ -53,7 +49,7 @@ class RequestHandler:
     @property
     def updating(self) -> bool:
         """Whether an update is under way; the board then publishes nothing (legacy protocol)."""
-        return self._update is not None
+        return self._update.active
 
     # -- dispatch ----------------------------------------------------------------------------------------
 
@@ -67,8 +63,8 @@ class RequestHandler:
                     self._session.send(coap.decode(stored))
                 return
         self._replies = []
-        if kind in LEGACY_OTA or kind in V3_OTA:
-            self._ota(message, kind)
+        if self._update.wants(message):
+            self._advance(self._update.receive(message, time.monotonic()))
         elif handler := self._handlers.get(kind):
             try:
                 handler(message)
@@ -220,29 +216,23 @@ class RequestHandler:
 
     # -- updates -----------------------------------------------------------------------------------------
 
-    def _ota(self, message: Message, kind: Kind) -> None:
-        if self._update is None or kind in (Kind.UPDATE_BEGIN, Kind.SAVE, Kind.V3_START):
-            self._update = self._receiver(v3=kind in V3_OTA)
-        self._advance(self._update.receive(message, time.monotonic()))
-
-    def _receiver(self, *, v3: bool) -> OtaReceiver:
+    def _receiver(self) -> OtaReceiver:
         session = self._session
         profile, facts = session.profile, session.facts
-        if v3:
-            return V3Receiver(profile.max_binary, next_mid=session.next_mid, validate=facts.validate_update)
+        if profile.ota_v3:
+            return V3Receiver(profile.max_binary, session.next_mid, facts.validate_update)
         return LegacyReceiver(
             profile.max_binary,
-            reliable_transport=profile.tcp,
-            next_mid=session.next_mid,
-            validate=facts.validate_update,
-            missing_at_once=profile.missing_chunks_at_once,
+            profile.tcp,
+            session.next_mid,
+            facts.validate_update,
+            missing_limit=profile.missing_chunks_at_once,
             silence_limit=profile.update_silence_limit,
-            chunk_size=OTA_CHUNK_SIZE,
         )
 
     def acknowledged(self, message: Message) -> None:
         """An ACK came in: OTA V3 applies an update once its last response is acknowledged."""
-        if self._update is not None:
+        if self._update.wants(message):
             self._advance(self._update.receive(message, time.monotonic()))
 
     def _advance(self, outgoing: list[Message]) -> None:
@@ -252,27 +242,24 @@ class RequestHandler:
             else:
                 self._reply(message)
         update = self._update
-        if update is None:
-            return
         if update.complete is not None and not self._applying:
             self._applying = True
             file = update.complete
             # The machine resets from here; that stops this session, so it cannot run on its loop.
             threading.Thread(target=self._session.facts.apply_update, args=(file,), daemon=True).start()
-        elif update.error is not None:
-            self._session.facts.log(f"update failed: {update.error}")
-            self._update = None
+        elif update.timed_out and not self._applying:
+            self._applying = True
+            if self._session.profile.ota_v3:
+                raise LinkDown("the update fell silent")
+            self._session.facts.request_reset("update_timeout", delay=0.1)
         self._session.wake_timers()
 
     def tick(self, now: float) -> None:
         """Let the update act on time."""
-        if self._update is not None and not self._applying:
-            deadline = self._update.next_deadline()
-            if deadline is not None and deadline <= now:
-                self._advance(self._update.tick(now))
+        deadline = self.next_deadline()
+        if deadline is not None and deadline <= now:
+            self._advance(self._update.tick(now))
 
     def next_deadline(self) -> float | None:
         """When ``tick`` is due."""
-        if self._update is None or self._applying:
-            return None
-        return self._update.next_deadline()
+        return None if self._applying else self._update.next_deadline()

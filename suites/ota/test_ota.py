@@ -1,0 +1,57 @@
+"""Updates over the air: the application changes, nothing is counted, a wrong file leaves the board as it was."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.firmware("probe", version=1)
+def test_an_update_changes_version_and_hash_and_costs_nothing(board, cloud, operations, firmware):
+    before = board.probe.info()
+    update = firmware("probe", version=2)
+    report = cloud.flash(board, update.data, within=60)
+    assert report.ok, report.reason
+    after = board.wait_ready().probe.info()
+    assert (before.version, after.version) == (1, 2)
+    assert after.build == update.build != before.build
+    assert cloud.device(board).application_hash == update.module.sha256.hex()
+    assert operations.spent() == {}
+
+
+@pytest.mark.firmware("probe", version=1)
+def test_another_application_takes_over(board, cloud, operations, firmware):
+    report = cloud.flash(board, firmware("blinker").data, within=60)
+    assert report.ok, report.reason
+    board.wait_ready()
+    cloud.wait_online(board, within=30)
+    assert cloud.call(board, "blink", "3") == 3
+    assert operations.spent() == {"function": 1}
+
+
+@pytest.mark.firmware("probe", version=1)
+def test_a_file_for_another_platform_is_refused_and_the_board_runs_on(board, cloud, operations, firmware):
+    before = board.probe.info()
+    other = "boron" if board.platform.name != "boron" else "argon"
+    report = cloud.flash(board, firmware("probe", version=2, platform=other).data, within=60)
+    assert not report.ok
+    assert board.probe.info().build == before.build
+    assert cloud.call(board, "probe_echo", "still here") == 10
+    assert operations.spent() == {"function": 1}
+
+
+@pytest.mark.firmware("probe", version=1)
+def test_a_damaged_file_is_refused_and_the_board_runs_on(board, cloud, firmware):
+    before = board.probe.info()
+    data = bytearray(firmware("probe", version=2).data)
+    data[len(data) // 2] ^= 0xFF
+    report = cloud.flash(board, bytes(data), within=60)
+    assert not report.ok
+    assert board.probe.info().build == before.build
+
+
+@pytest.mark.firmware("probe", version=1)
+def test_the_update_tells_its_story_in_events(board, cloud, firmware):
+    assert cloud.flash(board, firmware("probe", version=2).data, within=60).ok
+    board.wait_ready()
+    story = [event.data.strip() for event in cloud.events.all("spark/flash/status", source=board)]
+    assert story == ["started", "success"]
