@@ -99,10 +99,13 @@ class NetworkService:
         with self._changed:
             return len(self._clients)
 
-    def wait_idle(self, timeout: float) -> bool:
-        """Wait until no client is connected and everything of theirs is gone; False after ``timeout`` seconds."""
+    def wait_clients(self, count: int, timeout: float) -> bool:
+        """Wait until ``count`` clients are connected and all things of the others are gone; False if not in time.
+
+        ``timeout`` in seconds.
+        """
         with self._changed:
-            return self._changed.wait_for(lambda: not self._clients, timeout)
+            return self._changed.wait_for(lambda: len(self._clients) == count, timeout)
 
     def close(self) -> None:
         """End all connections, remove the table and the socket. Idempotent."""
@@ -136,6 +139,7 @@ class NetworkService:
             thread = threading.Thread(target=client.run, name="network-client", daemon=True)
             with self._changed:
                 self._clients[client] = thread
+                self._changed.notify_all()
             thread.start()
 
     @staticmethod

@@ -115,8 +115,8 @@ class Lab:
 
     def close(self) -> None:
         """Remove the network. Board namespaces live on until the sockets opened in them are closed."""
-        if self._bench is not None and self._router is not None:
-            self._remove_cloud_link(self._bench)
+        if self._router is not None:
+            _remove_cloud_link(self._router)
         for board in self._boards.values():
             board.namespace.close()
         self._boards.clear()
@@ -145,13 +145,13 @@ class Lab:
         for board in boards:
             board.namespace.ip_batch(_board_lines(board))
 
-    @staticmethod
-    def _remove_cloud_link(bench: NetworkNamespace) -> None:
-        # The kernel removes namespaces in the background; without this a new lab could meet the old link.
-        try:
-            bench.ip_batch([f"link delete {CLOUD_INTERFACE}"])
-        except NetworkError:
-            return  # creation failed before the link existed
+
+def _remove_cloud_link(router: NetworkNamespace) -> None:
+    # The kernel removes namespaces in the background; without this a new lab could meet the old link.
+    try:
+        router.ip_batch([f"link delete {WAN_INTERFACE}"])
+    except NetworkError:
+        return  # creation failed before the link existed
 
 
 def _quiet(namespace: NetworkNamespace) -> None:
