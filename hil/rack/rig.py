@@ -172,7 +172,8 @@ def load_rig(path: Path) -> Rig:
     try:
         return Rig.model_validate(values)
     except ValidationError as error:
-        mistakes = "\n    ".join(_mistake(detail) for detail in error.errors())
+        details = [each for each in error.errors() if each["type"] != "too_short"] or error.errors()
+        mistakes = "\n    ".join(_mistake(detail) for detail in details)
         raise UsageError(f"rig file {path} is wrong", found=f"\n    {mistakes}") from error
 
 

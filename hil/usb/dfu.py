@@ -25,7 +25,8 @@ INTERNAL_FLASH, DCT, EXTERNAL_FLASH = 0, 1, 2
 TIMEOUT = 120.0  # seconds for one run of dfu-util
 
 _PROGRESS = re.compile(r"^(Erase|Download|Upload)\s*\t\[[= ]*\]\s+(\d+)%\s+(\d+) bytes")
-_DONE = {"download": "File downloaded successfully", "upload": "Upload done"}
+_DOWNLOADED = "File downloaded successfully"
+_LEAVING = "Submitting leave request"
 
 # What dfu-util prints, what it means, what helps. The first that occurs counts.
 _CAUSES: tuple[tuple[str, str, str], ...] = (
@@ -114,7 +115,12 @@ def run_dfu_util(arguments: list[str], on_line: Callable[[str], None], timeout: 
     except FileNotFoundError as error:
         raise FlashError("dfu-util is not installed", hint="sudo apt-get install dfu-util") from error
     late = threading.Event()
-    timer = threading.Timer(timeout, lambda: (late.set(), process.kill()))
+
+    def end() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(timeout, end)
     timer.start()
     try:
         output = _read_lines(process, on_line)
@@ -160,15 +166,19 @@ class DfuUtil:
             file = Path(folder, "image.bin")
             file.write_bytes(data)
             options = ["-a", str(alt), "-s", f"0x{address:08x}", "-D", str(file)]
-            self._transfer("download", options, f"write {len(data)} bytes at 0x{address:08x}", progress)
+            outcome = self._call(options, progress)
+        if outcome.code != 0 or _DOWNLOADED not in outcome.output:
+            raise self._error(f"write {len(data)} bytes at 0x{address:08x}", outcome)
 
     def upload(self, alt: int, address: int, size: int) -> bytes:
         """Read ``size`` bytes at ``address`` of alternate setting ``alt``."""
         with tempfile.TemporaryDirectory(prefix="hil-dfu-") as folder:
             file = Path(folder, "image.bin")
             options = ["-a", str(alt), "-s", f"0x{address:08x}:{size}", "-U", str(file)]
-            outcome = self._transfer("upload", options, f"read {size} bytes at 0x{address:08x}", None)
+            outcome = self._call(options, None)
             data = file.read_bytes() if file.exists() else b""
+        if outcome.code != 0:
+            raise self._error(f"read {size} bytes at 0x{address:08x}", outcome)
         if len(data) != size:
             raise self._error(f"read {size} bytes at 0x{address:08x}", outcome, f"{len(data)} bytes")
         return data
@@ -176,14 +186,8 @@ class DfuUtil:
     def leave(self) -> None:
         """Send the board back to its application. That it went shows when it enumerates anew."""
         outcome = self._call(["-a", "0", "-s", ":leave"], None)
-        if "Submitting leave request" not in outcome.output:
+        if _LEAVING not in outcome.output:
             raise self._error("leave DFU mode", outcome)
-
-    def _transfer(self, kind: str, options: list[str], what: str, progress: Progress | None) -> Outcome:
-        outcome = self._call(options, progress)
-        if outcome.code is None or (_DONE[kind] not in outcome.output) or outcome.code != 0:
-            raise self._error(what, outcome)
-        return outcome
 
     def _call(self, options: list[str], progress: Progress | None) -> Outcome:
         def on_line(line: str) -> None:
@@ -192,7 +196,7 @@ class DfuUtil:
                 progress(step[2])
 
         ids = f"{self.board.platform.vid:04x}:{self.board.platform.dfu_pid:04x}"
-        return self._run(["-d", f",{ids}", "-p", self.board.port, "-i", "0", *options], on_line, TIMEOUT)
+        return self._run(["-d", ids, "-p", self.board.port, "-i", "0", *options], on_line, TIMEOUT)
 
     def _error(self, what: str, outcome: Outcome, found: str = "") -> FlashError:
         cause, hint = explain(outcome)
