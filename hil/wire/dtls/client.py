@@ -154,7 +154,9 @@ class ClientConnection(Connection):
         self._master = self._exchange.master_secret(self._server_point, randoms)
         secrets = Secrets(self._client_random, hello.random, self._master, hello.session_id, hello.cid or b"")
         flight: list[FlightItem] = [
-            self._next_message(HandshakeType.CERTIFICATE, hs.certificate(keys.public_der(self._key))),
+            self._next_message(
+                HandshakeType.CERTIFICATE, hs.certificate(keys.public_der(self._key.public_key()))
+            ),
             self._next_message(
                 HandshakeType.CLIENT_KEY_EXCHANGE, hs.client_key_exchange(self._exchange.point)
             ),
