@@ -230,6 +230,19 @@ def test_server_repeats_only_for_the_end_of_the_clients_flight() -> None:
     assert [len(datagram) for datagram in server.take_output()] == [len(answer)]
 
 
+def test_fragments_of_a_repeated_hello_are_answered_once() -> None:
+    client, server = make_client(), make_server()
+    server.receive(client.take_output()[0])
+    assert len(server.take_output()) == 1
+    client._mtu = 60
+    client.on_timeout(3.0)
+    fragments = client.take_output()
+    assert len(fragments) > 2
+    for datagram in fragments:
+        server.receive(datagram)
+    assert len(server.take_output()) == 1
+
+
 def test_replayed_last_flight_is_not_answered_but_a_repeated_one_is() -> None:
     client, server = make_client(), make_server()
     flights: list[bytes] = []

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -153,6 +154,23 @@ def test_recorded_mac_and_signature() -> None:
     mac = tcp_handshake.credentials_mac(tcp_handshake.Credentials(CREDENTIALS), block)
     assert mac.hex() == FULL["hmac"]
     assert tcp_handshake.sign_mac(SERVER, mac).hex() == FULL["signature_256"]
+
+
+def test_iv_after_a_long_record_is_its_first_block() -> None:
+    """After the 48-byte record of 8.3 the next IV is that record's first block, not its last."""
+    key, first_iv = CREDENTIALS[:16], CREDENTIALS[16:32]
+    sealer, reader = FrameSealer(key, first_iv), FrameReader(key, first_iv)
+    for message, frame in (("hello", "1"), ("event", "2")):
+        assert (
+            sealer.seal(bytes.fromhex(FULL[f"device_{message}_coap"])).hex() == FULL[f"device_frame_{frame}"]
+        )
+        assert reader.read(bytearray.fromhex(FULL[f"device_frame_{frame}"])) != []
+    ping = bytes.fromhex("4000c1c3")
+    next_iv = bytes.fromhex(FULL["device_frame_2"])[2:18]
+    encryptor = Cipher(algorithms.AES128(key), modes.CBC(next_iv)).encryptor()
+    expected = b"\x00\x10" + encryptor.update(ping + b"\x0c" * 12) + encryptor.finalize()
+    assert sealer.seal(ping) == expected
+    assert reader.read(bytearray(expected)) == [ping]
 
 
 def test_frames_byte_by_byte() -> None:
