@@ -1,0 +1,138 @@
+"""A board and its place at the cloud: provisioned, registered, flashed, online, and away and back again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from hil.errors import CloudError, HilError, RigError
+from hil.rack.board import Board
+from hil.rack.images import Image
+from hil.rack.provisioning import ServerPublicKeys
+from hil.rack.rig import SlotTable
+from hil.usb.discovery import UsbWatcher
+from hil.wire.keys import ServerAddress
+
+if TYPE_CHECKING:
+    from hil.cloud.facade import DeviceCloud
+
+ONLINE_WITHIN = 60.0  # seconds; a cellular board needs them, a Wi-Fi board a few
+OFFLINE_WITHIN = 15.0
+
+
+class CloudBoard(Board):
+    """A board that belongs to the cloud of this run. ``flashes`` counts what was really written."""
+
+    def __init__(self, slot: SlotTable, watcher: UsbWatcher, cloud: DeviceCloud, host: str) -> None:
+        super().__init__(slot, watcher)
+        self._cloud = cloud
+        self._host = host
+        self._registered = False
+        self.flashes = 0
+
+    # -- getting ready -----------------------------------------------------------------------------------
+
+    def make_ready(self, image: Image, *, online: bool = True) -> None:
+        """Give the board the cloud's keys, ``image`` and (unless ``online`` is false) its connection.
+
+        What is right already is left alone. Raises ``RigError`` or ``CloudError`` that name the board.
+        """
+        if not self._registered:
+            self.join()
+        if not self.runs(image):
+            self.put(image)
+        if online:
+            self.come_online()
+
+    def join(self) -> None:
+        """Write the cloud's key and address into the board and register the board's key at the cloud."""
+        report = self.provision(self._cloud.server_keys, self._server_address)
+        self._register(report.public_key)
+        self._registered = True
+
+    def runs(self, image: Image) -> bool:
+        """Whether the probe on the board says that it is this very build."""
+        running = self.firmware()
+        return running is not None and (running.app, running.build) == (image.app, image.build)
+
+    def put(self, image: Image) -> None:
+        """Flash ``image``."""
+        if self.flash(image).written:
+            self.flashes += 1
+
+    def come_online(self, within: float = ONLINE_WITHIN) -> None:
+        """Wait until the board is online; one that stays away is reset once. Raises ``CloudError``."""
+        if self._cloud.online(self):
+            return
+        try:
+            self._cloud.wait_online(self, within=within / 4)
+        except (AssertionError, HilError):
+            self.reset()
+            try:
+                self._cloud.wait_online(self, within=within)
+            except AssertionError as error:
+                raise CloudError(
+                    f"{self} does not come online",
+                    expected=f"a session at {self._host} within {within:g} s of a reset",
+                    found=str(error),
+                    hint="look at the attached cloud and serial logs; is the path to the cloud open?",
+                ) from error
+
+    # -- away and back -----------------------------------------------------------------------------------
+
+    def disconnect(self) -> None:
+        """Have the board say goodbye and stay away."""
+        self.probe.disconnect()
+        self._cloud.wait_offline(self, within=OFFLINE_WITHIN)
+
+    def connect(self) -> None:
+        """Have the board come back."""
+        mark = self._cloud.events.mark()
+        self.probe.connect()
+        self._cloud.wait_online(self, within=ONLINE_WITHIN, since=mark)
+        self.probe.wait_connected(ONLINE_WITHIN)
+
+    def reconnect(self) -> None:
+        """Go offline and online again."""
+        self.disconnect()
+        self.connect()
+
+    @contextmanager
+    def registered_with(self, public_key: bytes) -> Iterator[None]:
+        """For a ``with`` block the cloud takes ``public_key`` (SPKI DER) for the board's; its session is dropped."""
+        self._register(public_key)
+        try:
+            self._cloud.disconnect(self)
+            yield
+        finally:
+            self._register(self.public_key())
+
+    @contextmanager
+    def trusting(self, keys: ServerPublicKeys) -> Iterator[None]:
+        """For a ``with`` block the board trusts another cloud's keys."""
+        self.provision(keys, self._server_address)
+        try:
+            yield
+        finally:
+            self.join()
+
+    def recover(self) -> None:
+        """Bring a board in any state back to normal mode. Raises ``RigError``."""
+        if self.usb.mode.value == "dfu":
+            self.leave_dfu()
+        elif self.is_listening():
+            self.leave_listening()
+        else:
+            self.reset_hard()
+
+    @property
+    def _server_address(self) -> ServerAddress:
+        return ServerAddress(self._host, self.platform.transport.port)
+
+    def _register(self, public_key: bytes) -> None:
+        if not self.device_id:
+            raise RigError(f"{self} has no device id", hint="name it in the rig file")
+        self._cloud.register(
+            self.device_id, platform_id=self.platform.id, public_key=public_key, name=self.name
+        )
