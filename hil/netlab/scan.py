@@ -96,6 +96,9 @@ class _TcpScan:
         connection = self._open_socket(socket.AF_INET, socket.SOCK_STREAM)
         connection.setblocking(False)
         result = connection.connect_ex((self._address, port))
+        if result == errno.ENETUNREACH:
+            connection.close()
+            raise _no_route(self._address)
         if result in _PENDING:
             self._selector.register(connection, selectors.EVENT_WRITE)
             # a dict keeps its order, so the first entry always has the nearest deadline
@@ -140,8 +143,7 @@ def _udp_round(
                 probe = open_socket(socket.AF_INET, socket.SOCK_DGRAM)
                 waiting[probe] = port
                 probe.setblocking(False)
-                probe.connect((address, port))
-                probe.send(payload)
+                _send_probe(probe, address, port, payload)
                 selector.register(probe, selectors.EVENT_READ)
             while waiting and (ready := selector.select(timeout)):
                 for key, _ in ready:
@@ -154,6 +156,20 @@ def _udp_round(
             for probe in waiting:
                 probe.close()
         return replied, list(waiting.values())
+
+
+def _send_probe(probe: socket.socket, address: str, port: int, payload: bytes) -> None:
+    try:
+        probe.connect((address, port))
+        probe.send(payload)
+    except OSError as error:
+        if error.errno == errno.ENETUNREACH:
+            raise _no_route(address) from error
+        raise NetworkError(f"cannot scan {address} port {port}", found=str(error)) from error
+
+
+def _no_route(address: str) -> NetworkError:
+    return NetworkError(f"cannot scan {address}", found="no route to it from here")
 
 
 def _replies(probe: socket.socket) -> bool:

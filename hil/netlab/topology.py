@@ -137,8 +137,7 @@ class Lab:
         boards = list(self._boards.values())
         for namespace in (router, *(board.namespace for board in boards)):
             _quiet(namespace)
-        # A scan of closed ports must be refused as fast as it asks; the default is one ICMP error a second.
-        bench.set_sysctl("ipv4/icmp_ratelimit", 0)
+        _answer_every_probe(bench)
         router.set_sysctl("ipv4/ip_forward", 1)
         bench.ip_batch(_cloud_lines(router), pass_fds=[router.fd])
         router.ip_batch(_router_lines(boards), pass_fds=[board.namespace.fd for board in boards])
@@ -155,11 +154,21 @@ def _remove_cloud_link(router: NetworkNamespace) -> None:
 
 
 def _quiet(namespace: NetworkNamespace) -> None:
-    namespace.set_sysctl("ipv4/icmp_ratelimit", 0)
+    _answer_every_probe(namespace)
     try:
         namespace.set_sysctl("ipv6/conf/default/disable_ipv6", 1)  # no neighbour chatter in captures
     except NetworkError:
         return  # a kernel without IPv6 is quiet already
+
+
+def _answer_every_probe(namespace: NetworkNamespace) -> None:
+    # A rejected or closed UDP port must refuse as often as it is asked; the default is one ICMP error a second.
+    namespace.set_sysctl("ipv4/icmp_ratelimit", 0)
+    try:
+        namespace.set_sysctl("ipv4/icmp_msgs_burst", 100_000)
+        namespace.set_sysctl("ipv4/icmp_msgs_per_sec", 1_000_000)
+    except NetworkError:
+        return  # older kernels have one bound for the whole machine, out of reach here
 
 
 def _cloud_lines(router: NetworkNamespace) -> list[str]:
