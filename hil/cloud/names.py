@@ -50,6 +50,13 @@ def is_system_event(name: str, *, ignore_case: bool = False) -> bool:
     return (name.lower() if ignore_case else name).startswith(_SYSTEM_PREFIXES)
 
 
+def device_request(name: str) -> str | None:
+    """What a device asks about itself with an event of this name: ``name``, ``ip`` or ``random``."""
+    prefix, _, what = name.rpartition("/")
+    asked = prefix in ("spark/device", "particle/device") and what in ("name", "ip", "random")
+    return what if asked else None
+
+
 def subscription_matches(prefix: str, name: str) -> bool:
     """Whether an ordinary delivery of ``name`` goes to a device that subscribed to ``prefix``.
 

@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 from hil.cloud.config import Policy, SizeRule
 from hil.cloud.journal import Journal
-from hil.cloud.names import is_system_event
+from hil.cloud.names import device_request, is_system_event
 from hil.cloud.store import Store
 
 BLOCK = 1024  # bytes of one Data Operation under the newer rule
@@ -172,6 +172,8 @@ class Ledger:
         return int(row["total"]) if row else 0
 
     def _is_free(self, name: str) -> bool:
+        if self._policy.bill_device_requests and device_request(name) is not None:
+            return False
         return is_system_event(name, ignore_case=self._policy.free_names_ignore_case)
 
     def _blocks(self, charge: Charge) -> int:

@@ -63,8 +63,9 @@ class Setup:
 class SerialFace:
     """A CDC ACM function as the host's tty driver drives it. A device subclasses it.
 
-    ``send`` is set by the kernel when the device is attached: it takes bytes for the host and never blocks; what does
-    not fit, or is sent while nobody has the tty open, is lost. Whether to send while DTR is off is the device's business.
+    ``send`` is set by the kernel when the device is attached: it takes bytes for the host and never blocks; what
+    does not fit, or is sent while nobody has the tty open, is lost. Whether to send while DTR is off is the
+    device's business.
     """
 
     send: Callable[[bytes], None]
@@ -122,7 +123,7 @@ class UsbDevice:
 
         Raises ``Stall`` to refuse it. The kernel cuts the answer to ``w_length``.
         """
-        raise Stall
+        raise Stall(f"{setup} with {len(data)} bytes")
 
     def on_attached(self) -> None:
         """The device is on the bus: nodes and events are out."""
@@ -136,13 +137,14 @@ class UsbDevice:
     def bulk_out(self, endpoint: int, data: bytes) -> None:
         """Bytes for a bulk or interrupt OUT endpoint. Raises ``Stall``."""
         if self.serial is None:
-            raise Stall
+            raise Stall(f"endpoint {endpoint:#04x}")
         self.serial.receive(data)
 
     def bulk_in(self, endpoint: int, length: int) -> bytes | None:
         """Up to ``length`` bytes of an IN endpoint, or ``None`` while there are none (NAK).
 
-        When that changes, the device calls ``self.in_ready(endpoint)``. Raises ``Stall``.
+        When that changes, the device calls ``self.in_ready(endpoint)``, not holding a lock that this method takes.
+        Raises ``Stall``.
         """
         with self._serial_lock:
             if self.serial is None or endpoint != self.serial_in_endpoint or not self._serial_out:

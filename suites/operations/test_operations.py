@@ -50,7 +50,7 @@ def test_an_event_nobody_subscribed_to_costs_only_its_publish(board, cloud, oper
     assert operations.spent() == {"publish": 1}
 
 
-def test_every_subscribed_device_costs_one(board, peer, cloud, operations):
+def test_every_subscribed_device_costs_one(board, peer, operations):
     board.probe.subscribe("party/")
     peer.probe.subscribe("party/")
     board.probe.publish("party/start", "now")

@@ -10,7 +10,7 @@ def test_an_event_published_at_the_cloud_reaches_the_board(board, cloud, operati
     assert operations.spent(board) == {"subscribe": 1}
 
 
-def test_an_event_of_one_board_reaches_another(board, peer, cloud, operations):
+def test_an_event_of_one_board_reaches_another(board, peer, operations):
     board.probe.subscribe("door/open")
     peer.probe.publish("door/open", "front")
     assert board.probe.wait_received("door/open", within=5).data == "front"
