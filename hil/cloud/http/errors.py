@@ -1,0 +1,105 @@
+"""Every failure of the HTTP API as JSON: which status, which words (cloud API fact sheet 2.2).
+
+Clients lose the text of an error that is not JSON, so nothing leaves the API in another form, whether a route
+raised it, the router, the body parser or a bug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ExceptionHandler
+
+from hil.cloud.http.state import state_of
+from hil.errors import DeviceOffline, DeviceTimeout, HilError, NotFound, Refused, UsageError, WireError
+
+SOMEONE_ELSES = "That belongs to someone else."  # particle-cli looks for exactly this
+UNKNOWN_DEVICE = "I didn't recognize that device name or ID"
+
+
+class ApiError(Exception):
+    """An answer that is not a success.
+
+    ``error`` is a code or a sentence, ``description`` what a person should read, ``extra`` more keys of the
+    body, ``headers`` more headers of the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        description: str = "",
+        *,
+        extra: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status, error, description)
+        self.status = status
+        self.error = error
+        self.description = description or error
+        self.extra = dict(extra or {})
+        self.headers = dict(headers or {})
+
+    def response(self) -> Response:
+        """The JSON answer."""
+        body = {"ok": False, "error": self.error, "error_description": self.description, **self.extra}
+        return JSONResponse(body, self.status, self.headers)
+
+
+def bad_request(description: str) -> ApiError:
+    """400: the request cannot be understood."""
+    return ApiError(400, "bad_request", description)
+
+
+def translate(error: HilError, offline_status: int) -> ApiError:
+    """The API's answer to an error of the cloud. The hints of the harness stay out of it."""
+    text = f"{error.what} ({error.found})" if error.found else error.what
+    match error:
+        case DeviceOffline():
+            return ApiError(offline_status, "The device is not connected", error.what)
+        case DeviceTimeout():
+            return ApiError(408, "Timed out.", error.what)
+        case NotFound():
+            return ApiError(404, error.what, extra={"info": error.what})
+        case Refused() if error.what == SOMEONE_ELSES:
+            return ApiError(403, error.what)
+        case Refused() | UsageError() | WireError():
+            return ApiError(400, error.what, text)
+        case _:
+            return ApiError(500, "internal_error", error.what)
+
+
+async def _api_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return error.response()
+
+
+async def _cloud_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HilError)
+    return translate(error, state_of(request).options.offline_status).response()
+
+
+async def _router_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    what = f"{request.method} {request.url.path}"
+    described = {404: f"this cloud has no {what}", 405: f"this cloud has no {what}"}
+    description = described.get(error.status_code, error.detail)
+    words = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+    code = words.get(error.status_code, "bad_request")
+    return ApiError(error.status_code, code, description, headers=error.headers).response()
+
+
+async def _bug(_request: Request, error: Exception) -> Response:
+    return ApiError(500, "internal_error", f"the cloud failed: {type(error).__name__}").response()
+
+
+HANDLERS: dict[Any, ExceptionHandler] = {
+    ApiError: _api_error,
+    HilError: _cloud_error,
+    HTTPException: _router_error,
+    Exception: _bug,
+}

@@ -1,0 +1,97 @@
+"""An HTTP server inside a running event loop: real port known at once, clean stop, no signal handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.applications import Starlette
+
+from hil.cloud.http.state import HttpState
+from hil.errors import CloudError
+
+_LAST_WORDS = 2  # seconds that answers under way may still take when the server stops
+
+
+class _Quiet(uvicorn.Server):
+    """Uvicorn that says when it listens and leaves signals to the program."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Server:
+    """A running server. ``host`` and ``port`` are where it really listens."""
+
+    def __init__(self, app: Starlette, listener: socket.socket) -> None:
+        self.host, self.port = listener.getsockname()[:2]
+        self._app = app
+        self._listener = listener
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_LAST_WORDS,
+        )
+        self._server = _Quiet(config)
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """What clients take as the address of the cloud."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    async def start(self) -> None:
+        """Serve from now on."""
+        self._running = asyncio.create_task(self._server.serve([self._listener]), name="http server")
+        await self._server.listening.wait()
+
+    async def stop(self) -> None:
+        """End event streams, let other answers finish, close everything. May be called twice."""
+        if self._running is None:
+            return
+        state = self._app.state.hil
+        assert isinstance(state, HttpState)
+        state.streams.close()
+        self._server.should_exit = True
+        await self._running
+        self._running = None
+        for connection in tuple(self._server.server_state.connections):
+            # A client that stopped reading: nothing can be flushed to it any more.
+            connection.transport.abort()
+
+
+async def serve(app: Starlette, host: str = "127.0.0.1", port: int = 0) -> Server:
+    """Serve ``app`` on ``host`` and ``port`` (0: any free one) until :meth:`Server.stop`. Raises ``CloudError``."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise CloudError(
+            f"the HTTP API cannot listen on {host} port {port}",
+            found=str(error),
+            hint="choose another port, or 0 for any free one",
+        ) from error
+    server = Server(app, listener)
+    await server.start()
+    return server

@@ -1,0 +1,46 @@
+"""What every route of the HTTP API shares: the cloud, the options, the open event streams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from starlette.requests import HTTPConnection
+
+from hil.cloud.http.stream import OpenStreams
+
+if TYPE_CHECKING:
+    from hil.cloud.core import Cloud
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """What can be set about the API. Times in seconds, sizes in bytes.
+
+    ``keep_alive``: a silent event stream sends a byte this often; particle-api-js gives up after 15.
+    ``stalled_after``: a client that takes nothing from its stream for so long is cut off.
+    ``offline_status``: 404 as the documents say, or 400 as older servers did (cloud API fact sheet 2.2).
+    ``streams_per_address``: 0 for no limit, a lab shares one address; the real cloud has 100.
+    """
+
+    keep_alive: float = 9.0
+    stalled_after: float = 30.0
+    offline_status: int = 404
+    max_body: int = 16 * 1024 * 1024
+    streams_per_address: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HttpState:
+    """Kept as ``app.state.hil``."""
+
+    cloud: Cloud
+    options: HttpOptions
+    streams: OpenStreams = field(default_factory=OpenStreams)
+
+
+def state_of(connection: HTTPConnection) -> HttpState:
+    """What the application was made with."""
+    state = connection.app.state.hil
+    assert isinstance(state, HttpState)
+    return state
