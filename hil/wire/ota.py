@@ -157,7 +157,7 @@ def result_code(text: str) -> int | None:
     """The number in ``{"r":n}``, the device's last word in the legacy protocol; ``None`` for other text."""
     try:
         parsed = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     code = parsed.get("r") if isinstance(parsed, dict) else None
     return code if isinstance(code, int) else None
