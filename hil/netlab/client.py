@@ -77,11 +77,11 @@ class Network:
 
     def dropped(self, *, udp: int | None = None, tcp: int | None = None, board: str | None = None) -> int:
         """Packets that this lease's rules stopped (dropped or rejected); without a port, of all ports."""
-        return self._total("dropped", udp, tcp, board)
+        return self._total("stopped", "dropped", udp, tcp, board)
 
     def passed(self, *, udp: int | None = None, tcp: int | None = None, board: str | None = None) -> int:
         """Packets that the firewall let through; without a port, of all ports."""
-        return self._total("passed", udp, tcp, board)
+        return self._total("passed", "passed", udp, tcp, board)
 
     def counters(self) -> list[dict[str, Any]]:
         """One row per board, protocol, cloud port and direction ("up" is from the board).
@@ -123,11 +123,11 @@ class Network:
     ) -> None:
         self.close()
 
-    def _total(self, column: str, udp: int | None, tcp: int | None, board: str | None) -> int:
+    def _total(self, kind: str, column: str, udp: int | None, tcp: int | None, board: str | None) -> int:
         wanted = {("udp", udp), ("tcp", tcp)} if (udp, tcp) != (None, None) else None
         return sum(
             row[column]
-            for row in self.counters()
+            for row in self._ask("counters", only=kind)["counters"]
             if (wanted is None or (row["protocol"], row["port"]) in wanted) and board in (None, row["board"])
         )
 

@@ -1,8 +1,9 @@
 """Firewall rules as text, and the firewall's counters read back. Pure: no I/O.
 
 One table ``inet hil``. Its base chains ask every lease's chain first, then count what passed. A lease (one
-connected client) has a chain of its rules and two sets that the kernel fills itself: for each board, protocol
-and cloud port how many packets and bytes its rules stopped, ``up`` (from the board) and ``down`` (to it).
+connected client) has a chain of its rules and sets that the kernel fills itself: for each board, protocol and
+cloud port how many packets and bytes its rules ``stopped``, and how many ``passed`` all leases while it was
+there; ``up`` (from the board) and ``down`` (to it).
 
 Rules look at addresses and ports only, never at connection state, so a rule stops sessions that are already
 up, in both directions: toward the cloud by destination port, from the cloud by source port.
@@ -38,6 +39,13 @@ class Action(StrEnum):
 
     DROP = "drop"
     REJECT = "reject"
+
+
+class Kind(StrEnum):
+    """What a lease counts."""
+
+    STOPPED = "stopped"  # by the lease's own rules
+    PASSED = "passed"  # all leases
 
 
 class Direction(StrEnum):
@@ -119,9 +127,6 @@ class Count:
     packets: int
     bytes: int
 
-    def __sub__(self, other: Count) -> Count:
-        return Count(self.packets - other.packets, self.bytes - other.bytes)
-
 
 def boards_network(text: str) -> ipaddress.IPv4Network:
     """The network that holds all boards. Raises ``UsageError``."""
@@ -133,15 +138,14 @@ def boards_network(text: str) -> ipaddress.IPv4Network:
         ) from None
 
 
-def render_base(boards: ipaddress.IPv4Network, hooks: Sequence[str]) -> str:
-    """The script that makes the table, its base chains on ``hooks`` and the counters of what passed."""
-    lines = [f"table {TABLE} {{", "  flags owner"]
-    lines += [f"  set passed_{direction} {{ {_KEY} {_COUNTED} }}" for direction in Direction]
-    lines += ["  chain leases {", "  }", "  chain account {"]
-    lines += [
-        f"    {_count(direction, _scope(direction, None, boards), 'passed')}" for direction in Direction
-    ]
-    lines.append("  }")
+def set_name(lease: int, kind: Kind, direction: Direction) -> str:
+    """The set that holds these counters of ``lease``."""
+    return f"lease{lease}_{kind}_{direction}"
+
+
+def render_base(hooks: Sequence[str]) -> str:
+    """The script that makes the table with its base chains on ``hooks``, and no lease."""
+    lines = [f"table {TABLE} {{", "  flags owner", "  chain leases {", "  }", "  chain account {", "  }"]
     for hook in hooks:
         lines += [
             f"  chain on_{hook} {{",
@@ -153,17 +157,17 @@ def render_base(boards: ipaddress.IPv4Network, hooks: Sequence[str]) -> str:
     return "\n".join([*lines, "}", ""])
 
 
-def render_open(lease: int, open_leases: Iterable[int]) -> str:
+def render_open(lease: int, open_leases: Sequence[int], boards: ipaddress.IPv4Network) -> str:
     """The script that makes the empty chain and the counters of ``lease`` beside the ``open_leases``."""
-    sets = [f"add set {TABLE} lease{lease}_{d} {{ {_KEY} {_COUNTED} }}" for d in Direction]
-    return _script([*sets, f"add chain {TABLE} lease{lease}", *_jumps([*open_leases, lease])])
+    sets = [f"add set {TABLE} {name} {{ {_KEY} {_COUNTED} }}" for name in _sets(lease)]
+    return _script([*sets, f"add chain {TABLE} lease{lease}", *_join([*open_leases, lease], boards)])
 
 
-def render_close(lease: int, open_leases: Iterable[int]) -> str:
+def render_close(lease: int, open_leases: Sequence[int], boards: ipaddress.IPv4Network) -> str:
     """The script that removes everything of ``lease``; ``open_leases`` are those that stay."""
-    sets = [f"delete set {TABLE} lease{lease}_{d}" for d in Direction]
+    sets = [f"delete set {TABLE} {name}" for name in _sets(lease)]
     chain = f"chain {TABLE} lease{lease}"
-    return _script([*_jumps(open_leases), f"flush {chain}", f"delete {chain}", *sets])
+    return _script([*_join(open_leases, boards), f"flush {chain}", f"delete {chain}", *sets])
 
 
 def render_rules(lease: int, rules: Ruleset, boards: ipaddress.IPv4Network) -> str:
@@ -199,17 +203,32 @@ def _script(lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _jumps(leases: Iterable[int]) -> list[str]:
-    return [f"flush chain {TABLE} leases"] + [f"add rule {TABLE} leases jump lease{n}" for n in leases]
+def _sets(lease: int) -> list[str]:
+    return [set_name(lease, kind, direction) for kind in Kind for direction in Direction]
+
+
+def _join(leases: Sequence[int], boards: ipaddress.IPv4Network) -> list[str]:
+    """Make the base chains ask and count for exactly ``leases``."""
+    asked = [f"add rule {TABLE} leases jump lease{lease}" for lease in leases]
+    counted = [
+        f"add rule {TABLE} account {_count(lease, Kind.PASSED, d, _scope(d, None, boards))}"
+        for lease in leases
+        for d in Direction
+    ]
+    return [f"flush chain {TABLE} leases", *asked, f"flush chain {TABLE} account", *counted]
 
 
 def _scope(direction: Direction, board: str | None, boards: ipaddress.IPv4Network) -> str:
     return f"{direction.address} {board if board is not None else boards}"
 
 
-def _count(direction: Direction, scope: str, prefix: str) -> str:
+def _count(lease: int, kind: Kind, direction: Direction, scope: str) -> str:
+    return f"{scope} meta l4proto {{ tcp, udp }} {_update(lease, kind, direction)}"
+
+
+def _update(lease: int, kind: Kind, direction: Direction) -> str:
     key = f"{direction.address} . meta l4proto . th {direction.port}"
-    return f"{scope} meta l4proto {{ tcp, udp }} update @{prefix}_{direction} {{ {key} }}"
+    return f"update @{set_name(lease, kind, direction)} {{ {key} }}"
 
 
 def _block(lease: int, block: Block, boards: ipaddress.IPv4Network) -> list[str]:
@@ -236,12 +255,11 @@ def _stop_service(lease: int, direction: Direction, scope: str, service: Service
     match = f"{scope} {service.protocol} {direction.port} {service.port}"
     if action is Action.REJECT and service.protocol is Protocol.TCP:
         match += f" {_NO_RESET}"
-    key = f"{direction.address} . meta l4proto . th {direction.port}"
-    return f"{match} update @lease{lease}_{direction} {{ {key} }} {_verdict(action, service.protocol)}"
+    return f"{match} {_update(lease, Kind.STOPPED, direction)} {_verdict(action, service.protocol)}"
 
 
 def _stop_everything(lease: int, direction: Direction, scope: str, action: Action) -> list[str]:
-    count = _count(direction, scope, f"lease{lease}")
+    count = _count(lease, Kind.STOPPED, direction, scope)
     if action is Action.DROP:
         return [count, f"{scope} drop"]
     return [

@@ -15,17 +15,17 @@ from hil.netlab.firewall import (
     Count,
     Direction,
     Flow,
+    Kind,
     Ruleset,
     parse_counters,
     render_base,
     render_close,
     render_open,
     render_rules,
+    set_name,
 )
 from hil.netlab.namespaces import NetworkNamespace
 from hil.netlab.nft import Nftables
-
-_NOTHING = Count(0, 0)
 
 
 class Firewall:
@@ -41,7 +41,7 @@ class Firewall:
         self._numbers = itertools.count(1)
         self._open: list[int] = []
         try:
-            self._nft.run(render_base(boards, hooks))
+            self._nft.run(render_base(hooks))
         except BaseException:
             self._nft.close()
             raise
@@ -50,7 +50,7 @@ class Firewall:
         """A new lease without rules; its counters start at zero."""
         with self._lock:
             number = next(self._numbers)
-            self._nft.run(render_open(number, self._open))
+            self._nft.run(render_open(number, self._open, self.boards))
             self._open.append(number)
         return Lease(self, number)
 
@@ -58,13 +58,13 @@ class Firewall:
         """Remove the table with all leases. Idempotent."""
         self._nft.close()
 
-    def passed(self) -> dict[Flow, Count]:
-        """What the firewall let through since it was made."""
-        return self._read("passed")
-
-    def stopped(self, lease: int) -> dict[Flow, Count]:
-        """What the rules of ``lease`` stopped since it was made."""
-        return self._read(f"lease{lease}")
+    def counters(self, lease: int, kind: Kind) -> dict[Flow, Count]:
+        """What ``lease`` counted since it was made."""
+        counts: dict[Flow, Count] = {}
+        for direction in Direction:
+            text = self._nft.query(f"list set {TABLE} {set_name(lease, kind, direction)}")
+            counts.update(parse_counters(text, direction))
+        return counts
 
     def apply(self, lease: int, rules: Ruleset) -> None:
         """Make ``rules`` the rules of ``lease``, all at once."""
@@ -74,14 +74,7 @@ class Firewall:
         """Remove ``lease`` with its rules and counters."""
         with self._lock:
             self._open.remove(lease)
-            self._nft.run(render_close(lease, self._open))
-
-    def _read(self, prefix: str) -> dict[Flow, Count]:
-        counts: dict[Flow, Count] = {}
-        for direction in Direction:
-            text = self._nft.query(f"list set {TABLE} {prefix}_{direction}")
-            counts.update(parse_counters(text, direction))
-        return counts
+            self._nft.run(render_close(lease, self._open, self.boards))
 
 
 class Lease:
@@ -91,7 +84,6 @@ class Lease:
         self.number = number
         self._firewall = firewall
         self._rules = Ruleset()
-        self._passed_before = firewall.passed()
 
     @property
     def rules(self) -> Ruleset:
@@ -108,14 +100,9 @@ class Lease:
         """Take all rules away. The counters stay, so what was stopped can still be asked."""
         self.change(lambda _: Ruleset())
 
-    def passed(self) -> dict[Flow, Count]:
-        """What the firewall let through since this lease was made, by whomever."""
-        now = self._firewall.passed()
-        return {flow: count - self._passed_before.get(flow, _NOTHING) for flow, count in now.items()}
-
-    def stopped(self) -> dict[Flow, Count]:
-        """What the rules of this lease stopped."""
-        return self._firewall.stopped(self.number)
+    def counters(self, kind: Kind) -> dict[Flow, Count]:
+        """What this lease's rules stopped, or what passed all leases, since this one was made."""
+        return self._firewall.counters(self.number, kind)
 
     def close(self) -> None:
         """Remove rules and counters."""

@@ -4,7 +4,7 @@
 
     {"do": "block", "udp": 5684, "tcp": null, "board": "10.77.1.2", "action": "drop"}
     {"do": "allow_only", "udp": 5684, "tcp": null, "board": null}
-    {"do": "clear"}   {"do": "counters"}   {"do": "status"}
+    {"do": "counters", "only": "stopped"}   {"do": "clear"}   {"do": "status"}
     {"do": "capture_start", "snaplen": 65535, "limit": 67108864}   {"do": "capture_stop"}
 
 The answer is one line, ``{"ok": true, ...}`` or ``{"ok": false, "what": ..., "expected": ..., "found": ...,
@@ -18,7 +18,7 @@ import json
 from dataclasses import dataclass
 
 from hil.errors import WireError
-from hil.netlab.firewall import Action, AllowOnly, Block, Protocol, Service
+from hil.netlab.firewall import Action, AllowOnly, Block, Kind, Protocol, Service
 
 MAX_LINE = 64 * 1024
 MAX_CAPTURE = 256 * 1024 * 1024
@@ -47,19 +47,27 @@ class CaptureStart:
 
 
 @dataclass(frozen=True, slots=True)
+class CountersRequest:
+    """Counters of ``kinds``."""
+
+    kinds: tuple[Kind, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plain:
-    """A request without fields: ``clear``, ``counters``, ``status`` or ``capture_stop``."""
+    """A request without fields: ``clear``, ``status`` or ``capture_stop``."""
 
     name: str
 
 
-Request = BlockRequest | AllowOnlyRequest | CaptureStart | Plain
+Request = BlockRequest | AllowOnlyRequest | CaptureStart | CountersRequest | Plain
 
-_PLAIN = ("clear", "counters", "status", "capture_stop")
+_PLAIN = ("clear", "status", "capture_stop")
 _FIELDS: dict[str, tuple[str, ...]] = {
     "block": ("udp", "tcp", "board", "action"),
     "allow_only": ("udp", "tcp", "board"),
     "capture_start": ("snaplen", "limit"),
+    "counters": ("only",),
     **dict.fromkeys(_PLAIN, ()),
 }
 
@@ -82,6 +90,8 @@ def parse_request(line: bytes) -> Request:
             _integer(fields, "snaplen", 14, MAX_SNAPLEN) or MAX_SNAPLEN,
             _integer(fields, "limit", 1, MAX_CAPTURE) or DEFAULT_CAPTURE,
         )
+    if name == "counters":
+        return CountersRequest(_kinds(fields))
     services, board = _services(fields), _board(fields)
     if name == "block":
         action = _action(fields)
@@ -133,6 +143,15 @@ def _action(fields: dict[str, object]) -> Action:
     if isinstance(value, str) and value in {action.value for action in Action}:
         return Action(value)
     raise WireError("wrong action", expected="drop or reject", found=_short(value))
+
+
+def _kinds(fields: dict[str, object]) -> tuple[Kind, ...]:
+    value = fields.get("only")
+    if value is None:
+        return tuple(Kind)
+    if isinstance(value, str) and value in {kind.value for kind in Kind}:
+        return (Kind(value),)
+    raise WireError("wrong only", expected="stopped or passed", found=_short(value))
 
 
 def _short(value: object) -> str:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from hil.errors import HilError, NetworkError
 from hil.netlab.capture import Capture, Captured, InterfaceFilter
-from hil.netlab.firewall import HOST_HOOKS, ROUTER_HOOKS, Direction, Flow, boards_network
+from hil.netlab.firewall import HOST_HOOKS, ROUTER_HOOKS, Count, Direction, Flow, Kind, boards_network
 from hil.netlab.leases import Firewall, Lease
 from hil.netlab.namespaces import NetworkNamespace
 from hil.netlab.requests import (
@@ -27,6 +27,7 @@ from hil.netlab.requests import (
     AllowOnlyRequest,
     BlockRequest,
     CaptureStart,
+    CountersRequest,
     Request,
     parse_request,
 )
@@ -194,10 +195,10 @@ class _Client:
             lease.change(lambda rules: rules.with_allow(allow))
         elif isinstance(request, CaptureStart):
             self._start_capture(request)
+        elif isinstance(request, CountersRequest):
+            return {"ok": True, "counters": _counters(lease, request.kinds)}
         elif request.name == "clear":
             lease.clear()
-        elif request.name == "counters":
-            return {"ok": True, "counters": _counters(lease)}
         elif request.name == "status":
             return {"ok": True, **self._status(lease)}
         else:
@@ -302,21 +303,23 @@ def _refusal(error: HilError) -> Answer:
     }
 
 
-def _counters(lease: Lease) -> list[dict[str, object]]:
-    passed, stopped = lease.passed(), lease.stopped()
+def _counters(lease: Lease, kinds: tuple[Kind, ...]) -> list[dict[str, object]]:
+    counts = {kind: lease.counters(kind) if kind in kinds else {} for kind in Kind}
+    nothing = Count(0, 0)
     rows: list[dict[str, object]] = []
-    for flow in sorted({*passed, *stopped}, key=_order):
-        let_through, halted = passed.get(flow), stopped.get(flow)
+    for flow in sorted(set().union(*counts.values()), key=_order):
+        passed = counts[Kind.PASSED].get(flow, nothing)
+        stopped = counts[Kind.STOPPED].get(flow, nothing)
         rows.append(
             {
                 "board": flow.board,
                 "protocol": flow.service.protocol.value,
                 "port": flow.service.port,
                 "direction": flow.direction.value,
-                "passed": let_through.packets if let_through else 0,
-                "passed_bytes": let_through.bytes if let_through else 0,
-                "dropped": halted.packets if halted else 0,
-                "dropped_bytes": halted.bytes if halted else 0,
+                "passed": passed.packets,
+                "passed_bytes": passed.bytes,
+                "dropped": stopped.packets,
+                "dropped_bytes": stopped.bytes,
             }
         )
     return rows

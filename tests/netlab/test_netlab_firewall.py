@@ -35,17 +35,13 @@ TCP_CLOUD = Service(Protocol.TCP, 5683)
 
 def test_base_table() -> None:
     assert (
-        render_base(BOARDS, ROUTER_HOOKS)
+        render_base(ROUTER_HOOKS)
         == """\
 table inet hil {
   flags owner
-  set passed_up { type ipv4_addr . inet_proto . inet_service; flags dynamic; counter; size 131072; }
-  set passed_down { type ipv4_addr . inet_proto . inet_service; flags dynamic; counter; size 131072; }
   chain leases {
   }
   chain account {
-    ip saddr 10.77.0.0/16 meta l4proto { tcp, udp } update @passed_up { ip saddr . meta l4proto . th dport }
-    ip daddr 10.77.0.0/16 meta l4proto { tcp, udp } update @passed_down { ip daddr . meta l4proto . th sport }
   }
   chain on_forward {
     type filter hook forward priority filter; policy accept;
@@ -58,7 +54,7 @@ table inet hil {
 
 
 def test_a_bench_hooks_its_own_traffic_too() -> None:
-    text = render_base(BOARDS, HOST_HOOKS)
+    text = render_base(HOST_HOOKS)
     assert [line.split()[3] for line in text.splitlines() if "type filter" in line] == [
         "forward",
         "input",
@@ -66,27 +62,47 @@ def test_a_bench_hooks_its_own_traffic_too() -> None:
     ]
 
 
-def test_a_lease_opens_and_closes_with_all_that_it_has() -> None:
-    assert (
-        render_open(3, [1])
-        == """\
-add set inet hil lease3_up { type ipv4_addr . inet_proto . inet_service; flags dynamic; counter; size 131072; }
-add set inet hil lease3_down { type ipv4_addr . inet_proto . inet_service; flags dynamic; counter; size 131072; }
+def _accounts(lease: int) -> str:
+    match = "ip {0} 10.77.0.0/16 meta l4proto {{ tcp, udp }}"
+    rest = match + " update @lease{1}_passed_{2} {{ ip {0} . meta l4proto . th {3} }}"
+    up, down = rest.format("saddr", lease, "up", "dport"), rest.format("daddr", lease, "down", "sport")
+    return f"add rule inet hil account {up}\nadd rule inet hil account {down}\n"
+
+
+def test_a_lease_opens_with_its_chain_and_counters() -> None:
+    key = "type ipv4_addr . inet_proto . inet_service; flags dynamic; counter; size 131072;"
+    assert render_open(3, [1], BOARDS) == (
+        f"""\
+add set inet hil lease3_stopped_up {{ {key} }}
+add set inet hil lease3_stopped_down {{ {key} }}
+add set inet hil lease3_passed_up {{ {key} }}
+add set inet hil lease3_passed_down {{ {key} }}
 add chain inet hil lease3
 flush chain inet hil leases
 add rule inet hil leases jump lease1
 add rule inet hil leases jump lease3
+flush chain inet hil account
 """
+        + _accounts(1)
+        + _accounts(3)
     )
-    assert (
-        render_close(3, [1])
-        == """\
+
+
+def test_a_lease_closes_with_all_that_it_has() -> None:
+    assert render_close(3, [1], BOARDS) == (
+        """\
 flush chain inet hil leases
 add rule inet hil leases jump lease1
+flush chain inet hil account
+"""
+        + _accounts(1)
+        + """\
 flush chain inet hil lease3
 delete chain inet hil lease3
-delete set inet hil lease3_up
-delete set inet hil lease3_down
+delete set inet hil lease3_stopped_up
+delete set inet hil lease3_stopped_down
+delete set inet hil lease3_passed_up
+delete set inet hil lease3_passed_down
 """
     )
 
@@ -99,8 +115,8 @@ def _rules(rules: Ruleset) -> list[str]:
 
 def test_drop_one_service_of_all_boards() -> None:
     assert _rules(Ruleset().with_block(Block(UDP_CLOUD, None))) == [
-        "ip saddr 10.77.0.0/16 udp dport 5684 update @lease1_up { ip saddr . meta l4proto . th dport } drop",
-        "ip daddr 10.77.0.0/16 udp sport 5684 update @lease1_down { ip daddr . meta l4proto . th sport } drop",
+        "ip saddr 10.77.0.0/16 udp dport 5684 update @lease1_stopped_up { ip saddr . meta l4proto . th dport } drop",
+        "ip daddr 10.77.0.0/16 udp sport 5684 update @lease1_stopped_down { ip daddr . meta l4proto . th sport } drop",
     ]
 
 
@@ -108,21 +124,21 @@ def test_reject_answers_each_protocol_its_own_way() -> None:
     blocks = [Block(service, "10.77.2.2", Action.REJECT) for service in (UDP_CLOUD, TCP_CLOUD)]
     up = [line for line in _rules(Ruleset().with_blocks(blocks)) if line.startswith("ip saddr")]
     assert up == [
-        "ip saddr 10.77.2.2 udp dport 5684 update @lease1_up { ip saddr . meta l4proto . th dport } "
+        "ip saddr 10.77.2.2 udp dport 5684 update @lease1_stopped_up { ip saddr . meta l4proto . th dport } "
         "reject with icmp port-unreachable",
         "ip saddr 10.77.2.2 tcp dport 5683 tcp flags & rst == 0 "
-        "update @lease1_up { ip saddr . meta l4proto . th dport } reject with tcp reset",
+        "update @lease1_stopped_up { ip saddr . meta l4proto . th dport } reject with tcp reset",
     ]
 
 
 def test_allow_only_returns_what_it_allows_and_drops_the_rest() -> None:
     assert _rules(Ruleset().with_allow(AllowOnly((TCP_CLOUD,), "10.77.1.2"))) == [
         "ip saddr 10.77.1.2 tcp dport 5683 return",
-        "ip saddr 10.77.1.2 meta l4proto { tcp, udp } update @lease1_up { ip saddr . meta l4proto . th dport }",
+        "ip saddr 10.77.1.2 meta l4proto { tcp, udp } update @lease1_stopped_up { ip saddr . meta l4proto . th dport }",
         "ip saddr 10.77.1.2 drop",
         "ip daddr 10.77.1.2 tcp sport 5683 return",
         "ip daddr 10.77.1.2 meta l4proto { tcp, udp } "
-        "update @lease1_down { ip daddr . meta l4proto . th sport }",
+        "update @lease1_stopped_down { ip daddr . meta l4proto . th sport }",
         "ip daddr 10.77.1.2 drop",
     ]
 

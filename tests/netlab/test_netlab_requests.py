@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hil.errors import WireError
-from hil.netlab.firewall import Action, AllowOnly, Block, Protocol, Service
+from hil.netlab.firewall import Action, AllowOnly, Block, Kind, Protocol, Service
 from hil.netlab.requests import (
     DEFAULT_CAPTURE,
     MAX_SNAPLEN,
     AllowOnlyRequest,
     BlockRequest,
     CaptureStart,
+    CountersRequest,
     Plain,
     parse_request,
 )
@@ -36,6 +37,8 @@ TCP = Service(Protocol.TCP, 5683)
         ({"do": "capture_start"}, CaptureStart(MAX_SNAPLEN, DEFAULT_CAPTURE)),
         ({"do": "capture_start", "snaplen": 96, "limit": 1000}, CaptureStart(96, 1000)),
         ({"do": "clear"}, Plain("clear")),
+        ({"do": "counters"}, CountersRequest((Kind.STOPPED, Kind.PASSED))),
+        ({"do": "counters", "only": "passed"}, CountersRequest((Kind.PASSED,))),
     ],
 )
 def test_requests(fields: dict[str, object], request_: object) -> None:
@@ -63,6 +66,7 @@ def test_requests(fields: dict[str, object], request_: object) -> None:
         (b'{"do": "block", "board": 1}', "wrong board"),
         (b'{"do": "block", "action": "accept"}', "drop or reject"),
         (b'{"do": "block", "action": {}}', "drop or reject"),
+        (b'{"do": "counters", "only": "some"}', "stopped or passed"),
         (b'{"do": "allow_only"}', "allow_only without a port"),
         (b'{"do": "capture_start", "limit": 99999999999}', "wrong limit"),
     ],
@@ -75,7 +79,7 @@ def test_wrong_requests_say_what_is_wrong(line: bytes, complaint: str) -> None:
 _NAMES = st.sampled_from(
     ["block", "allow_only", "clear", "counters", "status", "capture_start", "capture_stop"]
 )
-_KEYS = st.sampled_from(["udp", "tcp", "board", "action", "snaplen", "limit", "do", "other"])
+_KEYS = st.sampled_from(["udp", "tcp", "board", "action", "only", "snaplen", "limit", "do", "other"])
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("10.77.1.2"),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -89,7 +93,7 @@ def test_whatever_the_fields_hold_the_answer_is_a_request_or_a_wire_error(
 ) -> None:
     with contextlib.suppress(WireError):
         request = parse_request(json.dumps({"do": name, **fields}).encode())
-        assert isinstance(request, BlockRequest | AllowOnlyRequest | CaptureStart | Plain)
+        assert isinstance(request, BlockRequest | AllowOnlyRequest | CaptureStart | CountersRequest | Plain)
 
 
 @given(st.binary())

@@ -42,7 +42,9 @@ def test_a_killed_client_leaves_nothing(in_namespaces: InNamespaces) -> None:
             before = lab.router.command(["nft", "list", "table", "inet", "hil"])
             pid, pipe = _fork_blocking_client(service)
             assert os.read(pipe, 100) == b"blocked"
-            assert "5684 update @lease1_up" in lab.router.command(["nft", "list", "table", "inet", "hil"])
+            assert "5684 update @lease1_stopped_up" in lab.router.command(
+                ["nft", "list", "table", "inet", "hil"]
+            )
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             assert service.wait_clients(0, PATIENCE)
@@ -244,5 +246,20 @@ def test_a_capture_keeps_within_its_bounds(in_namespaces: InNamespaces) -> None:
             assert len(data) <= 24 + 5 * (16 + 60)
             assert {(len(s.payload), s.payload_length) for s in udp} == {(60 - 14 - 20 - 8, 1000)}
             assert len(pcap.read(data)) + network.capture_lost >= 12
+
+    in_namespaces(inside)
+
+
+def test_a_capture_shows_the_refusal_that_a_board_receives(in_namespaces: InNamespaces) -> None:
+    def inside() -> None:
+        with connected_lab() as (lab, network), board_udp(lab.board_network("a")) as client:
+            network.block(udp=5684, action="reject")
+            network.capture_start()
+            client.send(b"x")
+            with pytest.raises(ConnectionRefusedError):
+                client.recv(10)
+            frames = [frame.data for frame in pcap.read(network.capture_stop())]
+            icmp = [data[14 + 20 :] for data in frames if data[12:14] == b"\x08\x00" and data[14 + 9] == 1]
+            assert [message[:2] for message in icmp] == [b"\x03\x03"]  # destination unreachable: port
 
     in_namespaces(inside)
