@@ -121,7 +121,8 @@ class BoardPool:
     def why_not(self, platform: str, features: Iterable[str] = ()) -> str:
         """Why no such board can be had now, naming each slot of the platform. Fit for a skip reason."""
         wanted = frozenset(features)
-        need = f"needs a {platform}" + (f" with {', '.join(sorted(wanted))}" if wanted else "")
+        article = "an" if platform[:1] in "aeiou" else "a"
+        need = f"needs {article} {platform}" + (f" with {', '.join(sorted(wanted))}" if wanted else "")
         of_platform = [place for place in self._places if place.slot.platform == platform]
         if not of_platform:
             others = ", ".join(sorted({slot.platform for slot in self.rig.slots}))

@@ -32,9 +32,9 @@ class CloudTable(_Table):
     """Where boards find the cloud. ``host`` is what is written into them; the gateways listen there too."""
 
     host: str
-    tcp_port: int = Field(5683, ge=0, le=65534)
-    udp_port: int = Field(5684, ge=0, le=65534)
-    http_port: int = Field(0, ge=0, le=65535)
+    tcp_port: int = Field(default=5683, ge=0, le=65534)
+    udp_port: int = Field(default=5684, ge=0, le=65534)
+    http_port: int = Field(default=0, ge=0, le=65535)
 
 
 class NetworkTable(_Table):
@@ -71,7 +71,7 @@ class TasmotaTable(_Table):
     broker: str
     port: int = 1883
     topic: str
-    relay: int | None = Field(None, ge=1)
+    relay: int | None = Field(default=None, ge=1)
     username: str | None = None
     password_file: Path | None = None
 
