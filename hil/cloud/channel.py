@@ -95,22 +95,33 @@ class Channel:
         raise DeviceTimeout("256 requests wait for this device", hint="wait for answers")
 
     def send(self, message: Message) -> None:
-        """Send a message whose fate is of no interest; a CON one is still sent again until acknowledged."""
-        if message.type is Type.CON:
-            self.request(message)
+        """Send a message whose answer, if any, somebody else looks out for.
+
+        A CON message is still sent again until acknowledged.
+        """
+        if message.type is Type.CON and not self.reliable:
+            self.request(message, answered=False)
         else:
             self.link.send(encode(message))
 
-    def request(self, message: Message, on_attempt: OnAttempt = lambda _attempt: None) -> Exchange:
-        """Send ``message`` and follow it. ``on_attempt`` is told of every send, just before it."""
+    def request(
+        self,
+        message: Message,
+        on_attempt: OnAttempt = lambda _attempt: None,
+        *,
+        answered: bool = True,
+    ) -> Exchange:
+        """Send ``message`` and follow it. ``on_attempt`` is told of every send, just before it.
+
+        ``answered``: a response with the message's token is awaited, not only its acknowledgement.
+        """
         if self.closed:
             raise DeviceOffline("the device's session has ended")
-        exchange = Exchange(
-            message.mid, message.token, asyncio.get_running_loop().create_future(), on_attempt
-        )
+        token = message.token if answered else b""
+        exchange = Exchange(message.mid, token, asyncio.get_running_loop().create_future(), on_attempt)
         self._by_mid[message.mid] = exchange
-        if message.token:
-            self._by_token[message.token] = exchange
+        if token:
+            self._by_token[token] = exchange
         data = encode(message)
         exchange.attempt()
         if not self.reliable and message.type is Type.CON:

@@ -10,12 +10,15 @@ import asyncio
 import dataclasses
 import json
 
+from hil.cloud.devices import Device
 from hil.cloud.outbound import answer_to
 from hil.cloud.session import DeviceSession
 from hil.errors import CloudError, Refused, WireError
-from hil.wire.coap import Block, Code, ContentFormat, Message, Option, code_text
+from hil.wire.coap import Block, Code, Message, Option, code_text
 from hil.wire.messages import DescribeFlag, VitalId, decode_vitals, describe_request
 
+APP_HASH_EVENT = "spark/device/app-hash"
+VITALS_EVENT = "spark/device/diagnostics/update"
 _PARTS = (DescribeFlag.SYSTEM, DescribeFlag.APPLICATION)
 
 
@@ -29,8 +32,12 @@ def take_describe(
         _take_vitals(session, payload)
         return
     if DescribeFlag.SYSTEM in flags:
+        before = user_hash(session.device)
         registry.saw_system(device_id, payload, content_format)
         session.log("described its modules")
+        after = user_hash(session.device)
+        if before is not None and after is not None and before != after:
+            _announce(session, APP_HASH_EVENT, after.hex().upper())
     if DescribeFlag.APPLICATION in flags:
         # The whole of an old combined Describe is one object: each half finds its own keys in it.
         registry.saw_application(device_id, payload)
@@ -45,14 +52,23 @@ def _take_vitals(session: DeviceSession, payload: bytes) -> None:
     session.services.registry.saw_vitals(session.device.id, payload)
     names = {int(vital): vital.name.lower() for vital in VitalId}
     values = {names.get(vital.id, str(vital.id)): None if vital.failed else vital.value for vital in vitals}
-    stored = session.services.bus.record(
-        "spark/device/diagnostics/update",
-        json.dumps({"device": values}).encode(),
-        device_id=session.device.id,
-        owner=session.device.owner,
-        content_format=ContentFormat.TEXT,
-    )
+    _announce(session, VITALS_EVENT, json.dumps({"device": values}))
+
+
+def _announce(session: DeviceSession, name: str, data: str) -> None:
+    """An event of the cloud about the device, handed out when the transaction under way is over."""
+    assert session.device is not None, "a Describe comes after the Hello"
+    device = session.device
+    stored = session.services.bus.record(name, data.encode(), device_id=device.id, owner=device.owner)
     asyncio.get_running_loop().call_soon(session.hub.distribute, stored)
+
+
+def user_hash(device: Device) -> bytes | None:
+    """SHA-256 of the user application that the device says it has."""
+    if device.system is None:
+        return None
+    hashes = (module.sha256 for module in device.system.modules if module.function in ("u", "m"))
+    return next((value for value in hashes if value), None)
 
 
 def ask_for_describe(session: DeviceSession) -> None:

@@ -14,6 +14,7 @@ from functools import partial
 from hil.cloud.describing import ask_for_describe, take_describe
 from hil.cloud.devices import Device
 from hil.cloud.events import Origin
+from hil.cloud.identity import establish
 from hil.cloud.names import device_request
 from hil.cloud.operations import Action, Charge
 from hil.cloud.outbound import send_event
@@ -23,6 +24,7 @@ from hil.errors import Refused, WireError
 from hil.platforms import Transport
 from hil.wire.coap import Code, Message, Type, empty_ack
 from hil.wire.hello import Hello, HelloFlag
+from hil.wire.messages import Event as WireEvent
 from hil.wire.messages import (
     Goodbye,
     Kind,
@@ -33,7 +35,6 @@ from hil.wire.messages import (
     server_hello,
     time_reply,
 )
-from hil.wire.messages import Event as WireEvent
 
 CLAIM_CODE_EVENT = "spark/device/claim/code"
 CLAIMED_EVENT = "spark/device/claim/success"
@@ -52,7 +53,8 @@ def on_hello(session: DeviceSession, message: Message) -> Outcome:
     hello = Hello.parse(message)
     said = hello.device_id.hex() if hello.device_id else session.link.device_id
     try:
-        device = session.hub.claim_identity(session, said)
+        link = session.link
+        device = establish(session.services, said, link.public_key, link.transport, hello)
     except Refused as error:
         session.log(f"Hello refused: {error.what}")
         return Outcome(None, (partial(session.close, error.what, forget=True, notify=True),))
@@ -87,7 +89,7 @@ def on_event(session: DeviceSession, message: Message) -> Outcome:
     """An event: counted, stored, acknowledged, then handed out."""
     device = _device_of(session)
     event = parse_event(message)
-    charge = _charge(session, device, event, Action.PUBLISH)
+    charge = _charge(device, event, Action.PUBLISH)
     if not session.services.ledger.allowed(charge):
         session.log(f"event {event.name} dropped: the account is paused")
         return Outcome(acknowledged(message))
@@ -113,7 +115,7 @@ def on_event(session: DeviceSession, message: Message) -> Outcome:
 def on_repeated_event(session: DeviceSession, message: Message) -> Outcome:
     """An event whose acknowledgement was lost: the cloud got it twice, so it counts twice."""
     event = parse_event(message)
-    session.services.ledger.record(_charge(session, _device_of(session), event, Action.PUBLISH_AGAIN))
+    session.services.ledger.record(_charge(_device_of(session), event, Action.PUBLISH_AGAIN))
     return Outcome()
 
 
@@ -171,7 +173,7 @@ def _device_of(session: DeviceSession) -> Device:
     return session.device
 
 
-def _charge(session: DeviceSession, device: Device, event: WireEvent, action: Action) -> Charge:
+def _charge(device: Device, event: WireEvent, action: Action) -> Charge:
     again = " again: its acknowledgement was lost" if action is Action.PUBLISH_AGAIN else ""
     return Charge(
         action,

@@ -20,6 +20,8 @@ class Journal(Generic[Item]):
     def __init__(self) -> None:
         self._items: list[Item] = []
         self._changed = threading.Condition()
+        # Called after every change, on the thread that made it.
+        self.listeners: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
         with self._changed:
@@ -29,12 +31,14 @@ class Journal(Generic[Item]):
         """Add ``item`` and wake everyone who waits."""
         with self._changed:
             self._items.append(item)
-            self._changed.notify_all()
+        self.touch()
 
     def touch(self) -> None:
-        """Wake everyone who waits: something outside the list changed."""
+        """Wake everyone who waits: something changed, perhaps outside the list."""
         with self._changed:
             self._changed.notify_all()
+        for listener in tuple(self.listeners):
+            listener()
 
     def since(self, position: int = 0) -> list[Item]:
         """A copy of everything from ``position`` on."""

@@ -42,9 +42,6 @@ class Outcome:
 class Hub(Protocol):
     """What a session tells the cloud."""
 
-    def claim_identity(self, session: DeviceSession, device_id: str | None) -> Device:
-        """The device that a Hello of this session may speak for. Raises ``Refused``."""
-
     def arrived(self, session: DeviceSession, kind: ContactKind) -> None:
         """The session's device is online."""
 
