@@ -144,6 +144,9 @@ class UdpGateway(asyncio.DatagramProtocol):
         if link.connection is not None:
             payloads = link.connection.receive(incoming.record)
             self._flush(link.connection, address)
+            if link.connection.failed is not None and link.device_session is not None:
+                link.device_session.close(link.connection.failed, forget=True)
+                return
             if payloads:
                 # The device sends data only after our Finished: the handshake is over for both.
                 link.connection = None

@@ -77,6 +77,8 @@ class DeviceSession:
         self.described = asyncio.Event()
         self.updater: OtaSender | None = None
         self.on_update_message: Callable[[Message], None] = lambda _message: None
+        self.on_gone: Callable[[str], None] = lambda _why: None
+        self.system_described = 0  # how often, to tell a fresh Describe from an old one
         self.describe_blocks = BlockAssembly()
         self.max_binary: int | None = None
         self.tasks: set[asyncio.Task[None]] = set()
@@ -234,6 +236,7 @@ class DeviceSession:
         if self._silence is not None:
             self._silence.cancel()
         self.channel.abandon(DeviceOffline(f"the device went offline: {why}"))
+        self.on_gone(why)
         self.hub.left(self, why)
         with self.services.store.transaction():
             self.save()
@@ -250,6 +253,8 @@ class DeviceSession:
         if self._silence is not None:
             self._silence.cancel()
         self.channel.close(DeviceOffline(f"the device's session ended: {why}"))
+        self.on_gone(why)
+        self.described.set()  # whoever waits must see that it is over
         for task in tuple(self.tasks):
             task.cancel()
         self.link.close(forget=forget, notify=notify)
