@@ -60,6 +60,11 @@ def enter(base: Path) -> None:
     Raises ``RackRefused`` naming the step, its errno and what mends it.
     """
     own_user_namespace()
+    lay_out(base)
+
+
+def lay_out(base: Path) -> None:
+    """Mounts the rack's private /sys, /dev and /run, in namespaces of our own. Raises ``RackRefused``."""
     with step("mount / private"):
         linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
     with step("bring up lo"):

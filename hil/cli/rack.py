@@ -1,0 +1,101 @@
+"""``hil rack``: boards without boards. A command run in a virtual rack sees them on USB, as ttys and on the network."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from hil.errors import HilError
+from hil.virtual import composition, images, launcher, rackbase, rackplan, vexec
+
+DEFAULT_RIG = Path("rigs/virtual.toml")
+DEFAULT_STATE = Path(".hil/virtual")
+_COMMAND = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+@click.group(name="rack")
+def command() -> None:
+    """The virtual rack."""
+
+
+@command.command(context_settings=_COMMAND)
+@click.option(
+    "--rig",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_RIG,
+    show_default=True,
+    help="Which boards it holds.",
+)
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_STATE,
+    show_default=True,
+    help="Where the boards' flash memory is kept between runs.",
+)
+@click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+def run(rig: Path, state: Path, program: tuple[str, ...]) -> None:
+    """Run COMMAND in a rack of its own; needs no root. Ends with the command's exit status.
+
+    Example: hil rack run -- pytest suites
+    """
+    try:
+        plan = rackplan.read_plan(rig)
+        images.build_images(plan.images)
+        status = launcher.run(program, composition.board_rack(plan, state.absolute()))
+    except HilError as error:
+        raise click.ClickException(str(error)) from error
+    sys.exit(status)
+
+
+@command.command(name="exec", context_settings=_COMMAND)
+@click.option("--latest", is_flag=True, help="Join the rack that was started last.")
+@click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[PID] -- COMMAND...")
+def execute(latest: bool, program: tuple[str, ...]) -> None:
+    """Run COMMAND in a rack that is running already, from another terminal.
+
+    PID is a rack's number as `hil rack list` shows it; without it and without --latest there must be exactly one.
+    Inside a rack, COMMAND runs in that one.
+    """
+    pid = None
+    if not latest and program[0].isdigit():
+        pid, program = int(program[0]), program[1:]
+        program = program[1:] if program[:1] == ("--",) else program
+    if not program:
+        raise click.UsageError("which command?")
+    base = vexec.inside() if pid is None and not latest else None
+    launcher.join(base or _choose(pid, latest), program)
+
+
+@command.command(name="list")
+def list_racks() -> None:
+    """List this user's running racks."""
+    for rack in rackbase.running():
+        click.echo(f"{rack.pid}\t{rack.base}")
+
+
+def _choose(pid: int | None, latest: bool) -> Path:
+    racks = rackbase.running()
+    if pid is not None:
+        racks = [rack for rack in racks if rack.pid == pid]
+    if not racks:
+        raise click.ClickException(
+            "no such rack is running" if pid else "no rack is running: see `hil rack run`"
+        )
+    if len(racks) > 1 and not latest:
+        listed = ", ".join(str(rack.pid) for rack in racks)
+        raise click.ClickException(f"several racks are running: name one ({listed}) or say --latest")
+    return racks[-1].base
+
+
+@command.command(name="images")
+@click.option("--rig", type=click.Path(path_type=Path), default=DEFAULT_RIG, show_default=True)
+def build_images(rig: Path) -> None:
+    """Build the firmware images that virtual boards run."""
+    try:
+        for path in images.build_images(rackplan.read_plan(rig).images):
+            click.echo(str(path))
+    except HilError as error:
+        raise click.ClickException(str(error)) from error
