@@ -81,15 +81,7 @@ def probe() -> tuple[Probe, Contract]:
 
 
 def test_info_is_typed() -> None:
-    info = probe()[0].info()
-    assert (info.app, info.version, info.build, info.os, info.boots, info.uptime) == (
-        "probe",
-        1,
-        BUILD,
-        "6.2.0",
-        3,
-        1.5,
-    )
+    assert probe()[0].info() == ProbeInfo("probe", 1, BUILD, "6.2.0", boots=3, uptime=1.5)
 
 
 def test_a_publish_is_followed_until_it_is_decided() -> None:

@@ -1,0 +1,70 @@
+"""``hil boards``: what is on USB, which slot it is, and whether it can be had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hil.errors import RigError, UsageError
+from hil.rack.pool import BoardPool, SlotStatus
+from hil.rack.rig import find_rig, load_rig
+from hil.usb.discovery import UsbWatcher
+from hil.usb.sysfs import UsbBoard
+
+HEADER = ("SLOT", "PORT", "BOARD", "MODE", "DEVICE ID", "SERIAL PORT", "STATE")
+
+
+@click.command(name="boards")
+@click.option(
+    "--rig", type=click.Path(path_type=Path), help="The rig file; default: HIL_RIG, rigs/virtual.toml."
+)
+def command(rig: Path | None) -> None:
+    """Show the boards on USB and the slots of the rig."""
+    try:
+        with UsbWatcher() as watcher:
+            click.echo(table(rows(watcher, rig)))
+    except (RigError, UsageError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def rows(watcher: UsbWatcher, rig_path: Path | None) -> list[tuple[str, ...]]:
+    """One row for each slot of the rig, then one for each board that no slot names."""
+    path = find_rig(rig_path)
+    if rig_path is None and not path.exists():
+        return [_stranger(board, "no rig file") for board in watcher.boards()]
+    pool = BoardPool(load_rig(path), watcher)
+    strangers = [_stranger(board, "no slot of the rig names this port") for board in pool.strangers()]
+    return [_slot(status) for status in pool.status()] + strangers
+
+
+def table(body: list[tuple[str, ...]]) -> str:
+    """Rows under their header, in columns."""
+    if not body:
+        return "no boards on USB"
+    widths = [max(len(row[column]) for row in (HEADER, *body)) for column in range(len(HEADER) - 1)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
+        for row in (HEADER, *body)
+    )
+
+
+def _slot(status: SlotStatus) -> tuple[str, ...]:
+    slot, usb = status.slot, status.usb
+    state = f"{status.state}: {status.why}" if status.why else str(status.state)
+    if usb is None:
+        return slot.name, slot.port, slot.platform, "-", slot.device_id or "-", "-", state
+    if usb.platform != slot.board_platform:
+        state = f"wrong board: the rig has a {slot.board_platform.display} here"
+    elif slot.device_id and usb.device_id and usb.device_id != slot.device_id:
+        state = f"wrong board: the rig has {slot.device_id} here"
+    return slot.name, slot.port, *_face(usb), state
+
+
+def _stranger(board: UsbBoard, why: str) -> tuple[str, ...]:
+    return "-", board.port, *_face(board), why
+
+
+def _face(board: UsbBoard) -> tuple[str, ...]:
+    device_id = board.device_id or f"? (serial {board.serial!r})"
+    return board.platform.name, str(board.mode), device_id, board.tty or "-"
