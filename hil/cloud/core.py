@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,20 +26,22 @@ from hil.cloud.operations import Ledger
 from hil.cloud.outbound import Value
 from hil.cloud.presence import Contact, ContactKind
 from hil.cloud.pulse import Pulse
-from hil.cloud.registry import pem_to_spki
+from hil.cloud.registry import pem_to_spki, transport_of_key
 from hil.cloud.services import Services
 from hil.cloud.session import DeviceSession, recently
 from hil.cloud.sessionstore import StoredSession
 from hil.cloud.updates import OtaReport, Update, runs_module
 from hil.cloud.users import User, Users
 from hil.errors import DeviceOffline, Refused
-from hil.platforms import Transport
+from hil.platforms import Transport, by_name
 from hil.wire.coap import ping
 
 if TYPE_CHECKING:
-    from hil.cloud.httpserver import HttpServer
+    from hil.cloud.http.server import Server
 
 STATUS_EVENT = "spark/status"
+# What a device provisioned by its key alone is taken for until its Hello says better.
+_LIKELY_PLATFORM = {Transport.TCP: by_name("photon").id, Transport.DTLS: by_name("argon").id}
 
 
 class Cloud:
@@ -52,11 +55,11 @@ class Cloud:
         self.state_dir = config.state_dir or Path(self._temporary.name if self._temporary else "")
         self.services = Services.open(config, self.state_dir)
         self._sessions: dict[str, DeviceSession] = {}
-        self._tasks: set[asyncio.Task[object]] = set()
+        self._tasks: set[asyncio.Task[OtaReport]] = set()
         self._pulse = Pulse()
         self._tcp = TcpGateway(self.services, self._make_session)
         self._udp = UdpGateway(self.services, self._make_session)
-        self._http: HttpServer | None = None
+        self._http: Server | None = None
         self.tcp_port = 0
         self.udp_port = 0
         self.http_port = 0
@@ -90,10 +93,11 @@ class Cloud:
             self._take_up(session, stored)
         if config.http_port is not None:
             # Imported here: a cloud without HTTP need not load a web framework.
-            from hil.cloud.httpserver import HttpServer
+            from hil.cloud.http.app import create_app
+            from hil.cloud.http.server import serve
 
-            self._http = HttpServer(self)
-            self.http_port = await self._http.start(config.host, config.http_port)
+            self._http = await serve(create_app(self), config.host, config.http_port)
+            self.http_port = self._http.port
 
     async def stop(self) -> None:
         """Close everything. Devices on UDP keep their sessions and resume them with the next cloud."""
@@ -115,7 +119,7 @@ class Cloud:
     @property
     def url(self) -> str:
         """Where the HTTP API answers; empty when it is off."""
-        return f"http://{self.config.host}:{self.http_port}" if self.http_port else ""
+        return self._http.url if self._http is not None else ""
 
     # What sessions report
 
@@ -218,19 +222,28 @@ class Cloud:
         """A code that makes the device which sends it belong to ``user``."""
         return self.services.registry.claim_code(user.name)
 
-    def provision_key(
-        self, device_id: str, pem_public_key: str, algorithm: str, owner: str | None = None
-    ) -> None:
-        """Put a key sent as PEM on file; a device not known yet is registered. ``algorithm``: rsa or ecc."""
+    def set_notes(self, device: DeviceRef, notes: str) -> None:
+        """Replace a device's notes."""
+        self.services.registry.set_notes(device_id_of(device), notes)
+
+    def provision_key(self, user: User, device_id: str, pem_public_key: str, algorithm: str) -> None:
+        """Put a device's public key, sent as PEM, on file. ``algorithm``: ``rsa`` or ``ecc``.
+
+        A device not known yet is registered without an owner. Raises ``Refused`` for somebody else's device.
+        """
         spki = pem_to_spki(pem_public_key)
-        registry = self.services.registry
-        found = "ecc" if len(spki) < 100 else "rsa"
-        if algorithm.lower() not in (found, {"ecc": "ec", "rsa": "rsa"}[found]):
-            raise Refused("the key is of another kind than announced", expected=algorithm, found=found)
+        transport = transport_of_key(spki)
+        expected = ("rsa",) if transport is Transport.TCP else ("ecc", "ec")
+        if algorithm.lower() not in expected:
+            raise Refused("the key is of another kind than announced", expected=algorithm, found=expected[0])
         device_id = device_id_of(device_id)
-        if registry.get(device_id) is None:
-            registry.register(device_id, platform_id=0, owner=owner)
-        registry.set_key(device_id, spki)
+        device = self.services.registry.get(device_id)
+        if device is None:
+            platform_id = _LIKELY_PLATFORM[transport]
+            self.services.registry.register(device_id, platform_id=platform_id, owner=None)
+        elif device.owner not in (None, user.name):
+            raise Refused("That belongs to someone else.")
+        self.services.registry.set_key(device_id, spki)
 
     def _view(self, device: Device) -> DeviceView:
         return view_of(device, online=self.services.presence.online(device.id))
@@ -326,40 +339,35 @@ class Cloud:
         """
         session = self._reach(device)
         update = Update(session, binary)
-        contacts = self.services.presence.contacts
+        known = self.services.registry.require(device_id_of(device))
+        contacts, described = self.services.presence.contacts, known.times_described
         position = len(contacts)
         began = asyncio.get_running_loop().time()
         transfer = self._spawn(asyncio.create_task(update.run()))
-        done, _ = await asyncio.wait([transfer], timeout=within)
-        if not done:
+        await asyncio.wait([transfer], timeout=within)
+        if not transfer.done():
             transfer.cancel()
             return OtaReport(False, f"not transferred within {within:g} s", within, len(binary))
         report = transfer.result()
         if not report.ok:
             return report
-        device_id = device_id_of(device)
-        left = within - (asyncio.get_running_loop().time() - began)
 
         def is_back() -> bool:
-            return any(_is_hello(contact, device_id) for contact in contacts.since(position)) and (
-                self._sessions[device_id].system_described > 0
-            )
+            greeted = any(_is_hello(contact, known.id) for contact in contacts.since(position))
+            return greeted and known.times_described > described
 
-        back = await self._pulse.until(is_back, left)
-        reason = self._judge(device_id, update, back=back, within=within)
+        took = asyncio.get_running_loop().time() - began
+        back = await self._pulse.until(is_back, within - took)
+        reason = f"the device did not come back within {within:g} s"
+        if back:
+            reason = "the device came back without the new firmware"
+            if runs_module(known, update.module) is not False:
+                reason = ""
         duration = asyncio.get_running_loop().time() - began
-        return OtaReport(not reason, reason, duration, report.size, report.transferred, report.result)
-
-    def _judge(self, device_id: str, update: Update, *, back: bool, within: float) -> str:
-        """Why an update whose transfer went well failed after all; empty when it did not."""
-        if not back:
-            return f"the device did not come back within {within:g} s"
-        if runs_module(self._sessions[device_id], update.module) is False:
-            return "the device came back without the new firmware"
-        return ""
+        return replace(report, ok=not reason, reason=reason, duration=duration)
 
     def _spawn(self, task: asyncio.Task[OtaReport]) -> asyncio.Task[OtaReport]:
-        self._tasks.add(task)  # type: ignore[arg-type]
+        self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 

@@ -34,7 +34,6 @@ def take_describe(
     if DescribeFlag.SYSTEM in flags:
         before = user_hash(session.device)
         registry.saw_system(device_id, payload, content_format)
-        session.system_described += 1
         session.log("described its modules")
         after = user_hash(session.device)
         if before is not None and after is not None and before != after:

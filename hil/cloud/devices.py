@@ -40,6 +40,7 @@ class Device:
     subscriptions: tuple[Subscription, ...] = ()
     vitals: bytes | None = None
     vitals_at: float | None = None
+    times_described: int = 0  # system Describes in this run, to tell a fresh one from an old one
 
     @property
     def system_version(self) -> int | None:

@@ -254,6 +254,7 @@ class Registry:
         """A system Describe. Raises ``WireError`` and keeps the old one when it does not parse."""
         device = self.require(device_id)
         device.system = parse_system(payload, content_format)
+        device.times_described += 1
         self._store.execute(
             "UPDATE devices SET system=?, system_format=? WHERE id=?", payload, content_format, device_id
         )

@@ -78,7 +78,6 @@ class DeviceSession:
         self.updater: OtaSender | None = None
         self.on_update_message: Callable[[Message], None] = lambda _message: None
         self.on_gone: Callable[[str], None] = lambda _why: None
-        self.system_described = 0  # how often, to tell a fresh Describe from an old one
         self.describe_blocks = BlockAssembly()
         self.max_binary: int | None = None
         self.tasks: set[asyncio.Task[None]] = set()

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 
 from hil.cloud.describing import user_hash
+from hil.cloud.devices import Device
 from hil.cloud.session import DeviceSession
 from hil.errors import DeviceOffline, Refused, WireError
 from hil.platforms import Transport
@@ -160,10 +161,9 @@ def _sender(session: DeviceSession, binary: bytes) -> OtaSender:
     )
 
 
-def runs_module(session: DeviceSession, module: Module) -> bool | None:
-    """Whether the device says that it has ``module``; ``None`` when it says nothing about it."""
-    device = session.device
-    if device is None or device.system is None:
+def runs_module(device: Device, module: Module) -> bool | None:
+    """Whether ``device`` says that it has ``module``; ``None`` when it says nothing about it."""
+    if device.system is None:
         return None
     if module.function in _APPLICATIONS:
         current = user_hash(device)
