@@ -1,7 +1,7 @@
 """Small USB devices and a rack made of them, to test the virtual kernel without boards.
 
-Run as a program it is a rack: ``python tests/virtual/devices.py -- COMMAND...``. Its clients steer it over the unix socket
-in ``RACK_CONTROL``: one JSON line in, one out.
+Run as a program it is a rack: ``python tests/virtual/devices.py -- COMMAND...``. Its clients steer it over the unix
+socket in ``RACK_CONTROL``: one JSON line in, one out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def configuration(body: bytes, interfaces: int) -> bytes:
     return struct.pack("<BBHBBBBB", 9, 2, 9 + len(body), interfaces, 1, 0, 0xC0, 250) + body
 
 
-def interface(number: int, endpoints: int, triple: tuple[int, int, int], *, alt: int = 0, string: int = 0) -> bytes:
+def interface(
+    number: int, endpoints: int, triple: tuple[int, int, int], *, alt: int = 0, string: int = 0
+) -> bytes:
     return bytes((9, 4, number, alt, endpoints, *triple, string))
 
 
@@ -110,7 +112,7 @@ class DfuDevice(UsbDevice):
         super().__init__(device_descriptor(0xD00C, (0, 0, 0)), dfu_configuration(), strings)
         self.flash = bytearray(b"\xff" * 0x100000)
         self.on_leave: Any = lambda: None
-        self.on_block: Any = lambda count: None
+        self.on_block: Any = lambda _count: None
         self._state = 2
         self._address = 0
         self._blocks = 0
