@@ -18,7 +18,6 @@ from hil.cloud.names import is_device_id
 async def listing(call: Call) -> Response:
     """``GET /v1/devices``: a bare array, the latest handshake first."""
     views = [view for view in call.cloud.devices_of(call.user) if _matches(call, view)]
-    views.sort(key=lambda view: view.last_handshake or 0.0, reverse=True)
     return JSONResponse([device_json(view) for view in views])
 
 
@@ -98,7 +97,7 @@ async def give_up(call: Call) -> Response:
 
 
 async def provision(call: Call) -> Response:
-    """``POST /v1/provisioning/:d``: the public key (PEM) that the device will show."""
+    """``POST /v1/provisioning/:d``: the public key (PEM) that the device will show. It claims nothing."""
     device_id = call.path("device").lower()
     if not is_device_id(device_id):
         raise bad_request("the device must be named by its 24 hex digits")
