@@ -6,6 +6,7 @@ picture. A board is followed by its port path: it keeps that when it changes its
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from hil.platforms import UsbMode
 from hil.usb.sysfs import UsbBoard, board_from, interface_number, port_of
 
 Listener = Callable[["UsbEvent"], None]
+_log = logging.getLogger(__name__)
 _HISTORY = 12  # events named in an error
 
 
@@ -198,7 +200,10 @@ class UsbWatcher:
             listeners = list(self._listeners)
             self._changed.notify_all()
         for listener in listeners:
-            listener(event)
+            try:
+                listener(event)
+            except Exception:  # one listener's trouble must not end the watching of all boards
+                _log.exception("a listener failed at: %s", event)
 
     def _device(self, action: str, port: str, properties: Mapping[str, str], serial: str) -> UsbEvent | None:
         known = self._boards.get(port)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import re
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from hil.errors import RigError
 BAUD = 9600  # CDC ignores it; 14400 and 28800 are commands to the board
 _OPEN_TRIES = 20  # a port can be busy for a moment after it appeared
 _SECRET = re.compile(r"(Device Secret: ?)\S+")
+# What pyserial raises when the board leaves in the middle of a call; termios has an error of its own.
+_PORT_ERRORS = (OSError, TypeError, ValueError, termios.error)
 _TAIL = 400  # characters of the log that an error shows
 
 
@@ -66,10 +69,10 @@ class SerialLog:
         """Let the port go; the log stays."""
         with self._grown:
             self._wanted = None
-            port = self._port
+            if self._port is not None:
+                # Under the lock: the reader forgets the port under it before it closes it.
+                self._port.cancel_read()
             self._grown.notify_all()
-        if port is not None:
-            port.cancel_read()
         reader, self._reader = self._reader, None
         if reader is not None and reader is not threading.current_thread():
             reader.join(5)
@@ -95,7 +98,7 @@ class SerialLog:
             )
         try:
             port.write(data)
-        except (OSError, serial.SerialException) as error:
+        except _PORT_ERRORS as error:
             raise RigError(f"cannot write to the serial port of {self.name}", found=str(error)) from error
 
     def _read(self, tty: str) -> None:
@@ -110,7 +113,7 @@ class SerialLog:
                 data = port.read(1)
                 if data:
                     self.append(data + port.read(port.in_waiting))
-        except (OSError, TypeError, serial.SerialException):
+        except _PORT_ERRORS:
             pass  # the board left; whoever follows it attaches the next port
         finally:
             with self._grown:
@@ -122,7 +125,7 @@ class SerialLog:
         for _ in range(_OPEN_TRIES):
             try:
                 return serial.Serial(tty, BAUD, timeout=None, write_timeout=5, exclusive=True)
-            except (OSError, ValueError):
+            except _PORT_ERRORS:
                 with self._grown:
                     if self._grown.wait_for(lambda: self._wanted != tty, 0.1):
                         return None
@@ -202,12 +205,12 @@ def touch(tty: str, baud: int) -> None:
     """
     try:
         serial.Serial(tty, baud, timeout=0, write_timeout=1).close()
-    except (OSError, ValueError):
+    except _PORT_ERRORS:
         return
 
 
 def _close(port: serial.Serial) -> None:
     try:
         port.close()
-    except OSError:
+    except _PORT_ERRORS:
         return
