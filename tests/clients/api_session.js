@@ -53,7 +53,7 @@ async function main() {
 	const auth = login.body.access_token;
 	say('login', { ...login.body, access_token: auth.length, refresh_token: login.body.refresh_token.length });
 	say('user', (await particle.getUserInfo({ auth })).body);
-	say('token', (await particle.getCurrentAccessToken({ auth })).body);
+	say('token', (await particle.get({ uri: '/v1/access_tokens/current', auth })).body);
 	await streaming(auth);
 	await devices(auth);
 	say('logout', (await particle.deleteAccessToken({ token: auth })).body);
