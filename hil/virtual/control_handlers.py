@@ -1,7 +1,7 @@
 """What control requests do: identity, modes, module table, application and cloud.
 
 Facts: USB fact sheet 4.5, and protocol fact sheet 11.6 for which board answers what. Configuration is in
-``control_config``, updates are in ``control_update``.
+``control_config``, the radio in ``control_network``, updates are in ``control_update``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from hil.errors import UsageError, WireError
 from hil.platforms import version_tuple
 from hil.virtual.control import Reply
 from hil.virtual.control_config import ConfigRequests
+from hil.virtual.control_network import NetworkRequests
 from hil.virtual.control_update import UpdateRequests
 from hil.virtual.factory import NCP_VERSION, has_ncp
 from hil.virtual.loader import ModuleState, Validity, inspect_modules
@@ -51,6 +52,7 @@ class ControlRequests:
         self._handlers: dict[int, Handler] = self._own()
         self._handlers |= ConfigRequests(system.machine).handlers()
         self._handlers |= UpdateRequests(system.machine).handlers()
+        self._handlers |= NetworkRequests(system.machine).handlers()
 
     def dispatch(self, request: int, payload: bytes) -> Reply | Future[Reply]:
         """Run request ``request``; an id the system does not know gets -120."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hil.platforms import Transport, by_name
 from hil.virtual.images import Release, build_image
+from hil.virtual.machine import WifiNetwork
 from hil.virtual.usbdevice import Setup, Stall
 from hil.wire.keys import ServerAddress, generate_server_ec, private_der, public_der
 from hil.wire.protobuf import Fields, Writer
@@ -43,6 +44,8 @@ TABLE = {
     223: (0, 0, -120, -120),
     211: (-270, -270, -120, -120),
     230: (0, 0, 0, 0),
+    506: (-120, -120, 0, -120),
+    554: (-120, -120, -120, 0),
     999: (-120, -120, -120, -120),
 }
 
@@ -108,6 +111,28 @@ def test_keys_and_server_of_gen2(tmp_path: Path, name: str) -> None:
     assert (address.text(1), address.signed(2)) == ("hil.local", 5684)
     assert bench.machine.memories[1].read(3490, 12) == bytes.fromhex("010968696c2e6c6f63616cff")
     assert bench.machine.memories[1].read(3556, 2) == bytes.fromhex("1634")
+
+
+def test_wifi_networks_of_an_argon(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    # The vector of USB fact sheet 4.5: join "lab", WPA2, "password".
+    join = bytes.fromhex("0a036c61621803220c0801120870617373776f7264")
+    assert bench.request(501, b"\x0a\x03lab") == (-170, b"")
+    assert bench.request(500, join) == (0, b"")
+    assert bench.machine.stored.networks == [WifiNetwork("lab", 3, "password")]
+    assert bench.request(507, join) == (0, b"")
+    assert len(bench.machine.stored.networks) == 1
+    assert bench.request(501, b"\x0a\x03lab") == (0, b"")
+    assert bench.request(503, b"\x0a\x03lab") == (0, b"")
+    assert bench.request(503, b"\x0a\x03lab") == (-170, b"")
+    assert bench.request(500, b"") == (-270, b"")
+
+
+def test_sim_of_a_boron(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "boron")
+    sim = Fields(bench.request(554)[1])
+    assert (len(sim.text(1)), len(sim.text(2))) == (20, 15)
+    assert sim.text(2) == bench.machine.system_describe().imei
 
 
 def test_listening_by_request(tmp_path: Path) -> None:
@@ -235,3 +260,29 @@ def test_garbage_payloads_get_a_result(
     for number, payload in requests:
         result, _ = bench.request(number, payload)
         assert -2000 < result <= 0
+
+
+SETUPS = st.builds(
+    Setup,
+    st.sampled_from([0xC0, 0x40, 0x21, 0xA1, 0x80, 0x00]) | st.integers(0, 255),
+    st.sampled_from([1, 2, 3, 4, 5, 6, 0x20, 0x21, 0x22, 0x50]) | st.integers(0, 255),
+    st.integers(0, 6) | st.integers(0, 0xFFFF),
+    st.sampled_from([0, 1, 2, 3, 10, 20, 30, 40, 302]) | st.integers(0, 0xFFFF),
+    st.sampled_from([0, 7, 63, 64, 4096]) | st.integers(0, 0xFFFF),
+)
+
+
+@settings(deadline=None, max_examples=80)
+@given(steps=st.lists(st.tuples(SETUPS, st.binary(max_size=70)), max_size=30))
+def test_garbage_on_endpoint_0_is_answered_or_stalled(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Setup, bytes]]
+) -> None:
+    bench = Bench(tmp_path_factory.mktemp("board"))
+    for setup, data in steps:
+        try:
+            reply = bench.device.control(setup, b"" if setup.is_in else data)
+        except Stall:
+            continue
+        assert len(reply) <= setup.w_length
+        bench.clock.advance(0.5)
+    assert bench.port.history[0] == "normal"
