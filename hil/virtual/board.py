@@ -166,6 +166,7 @@ class VirtualBoard:
             self._start_bootloader()
             return
         factory, image = self._application(boot)
+        self.machine.remember_product()
         self._system = OperatingSystem(
             self.machine, factory, image, lambda host: self._make_cloud(self.machine, host)
         )

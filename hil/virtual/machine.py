@@ -109,8 +109,18 @@ class Machine:
         self.boot = boot(self.platform, self.device_os, self.internal)
         self.safe_mode = safe or self.boot.safe_mode
         self.listening = listening
-        self._remember_product()
         return self.boot
+
+    def remember_product(self) -> None:
+        """Keep product id and version of the application about to run: a board in safe mode says its last ones."""
+        module = self.boot.user
+        if self.safe_mode or module is None:
+            return
+        product = module.product_id if module.product_id not in (None, NO_PRODUCT) else 0
+        version = module.product_version if module.product_version is not None else NO_PRODUCT
+        if (product, version) != (self.stored.product_id, self.stored.product_version):
+            self.stored.product_id, self.stored.product_version = product or 0, version
+            self.save_stored()
 
     def flush(self) -> None:
         """Write all memories to their files."""
@@ -208,17 +218,6 @@ class Machine:
     def mac_address(self) -> str:
         """Wi-Fi or Ethernet address, colon separated."""
         return ":".join(f"{byte:02x}" for byte in (0x02, *self.device_id[-5:]))
-
-    def _remember_product(self) -> None:
-        """A board in safe mode says the product of the application that ran last."""
-        module = self.boot.user
-        if self.safe_mode or module is None:
-            return
-        product = module.product_id if module.product_id not in (None, NO_PRODUCT) else 0
-        version = module.product_version if module.product_version is not None else NO_PRODUCT
-        if (product, version) != (self.stored.product_id, self.stored.product_version):
-            self.stored.product_id, self.stored.product_version = product or 0, version
-            self.save_stored()
 
     def _leave_factory(self) -> None:
         """Modules, device key, production server, and on Gen 3 the numbers on the sticker."""

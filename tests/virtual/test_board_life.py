@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hil.platforms import Transport, by_name
-from hil.virtual.descriptors import dfu_face, normal_face
+from hil.virtual.descriptors import dfu_alternates, dfu_face, normal_face
 from hil.virtual.images import Release, build_image
 from hil.virtual.scheduler import ThreadScheduler
 from hil.virtual.settings import production_server_record
@@ -21,7 +21,7 @@ from hil.wire.keys import (
     public_der,
     server_record,
 )
-from hil.wire.modules import parse, resign
+from hil.wire.modules import Dependency, ModuleFunction, build, parse, resign
 from tests.virtual.boardbench import BOARDS, Bench
 
 ALL = sorted(BOARDS)
@@ -120,6 +120,15 @@ def test_dfu_descriptors(name: str) -> None:
     assert names[1] == middle
     assert len(names) == (3 if platform.is_gen3 else 2)
     assert parts[-1] == struct.pack("<BBBHHH", 9, 0x21, 0x0B, 255, 4096, 0x011A)
+
+
+@pytest.mark.parametrize(
+    ("device_os", "name"),
+    [("2.3.1", "DCD"), ("4.0.2", "DCD"), ("4.1.0", "DCT"), ("5.0.0", "DCD"), ("5.0.1", "DCT")],
+)
+def test_configuration_flash_changed_its_name(device_os: str, name: str) -> None:
+    assert dfu_alternates(by_name("boron"), device_os)[1].startswith(f"@{name} Flash")
+    assert dfu_alternates(by_name("electron"), device_os)[1].startswith("@DCT Flash")
 
 
 def test_state_string_comes_after_6_1_1() -> None:
@@ -316,7 +325,10 @@ def test_product_of_the_last_application_is_kept_in_safe_mode(tmp_path: Path) ->
     bench.machine.apply_update(image)
     bench.clock.advance(1)
     assert (bench.machine.product_id, bench.machine.product_version) == (1234, 7)
-    bench.request(60)
+    # Another product's application that cannot run: the system it needs is not there.
+    needs = (Dependency(ModuleFunction.SYSTEM_PART, 1, 9999),)
+    other = build(12, ModuleFunction.USER_PART, 2, 6, 0xB4000, b"HIL-APP:probe@1\n", needs, product_id=4321)
+    bench.machine.apply_update(other)
     bench.clock.advance(1)
     assert bench.machine.safe_mode
     assert (bench.machine.product_id, bench.machine.product_version) == (1234, 7)
