@@ -235,7 +235,8 @@ class ScriptedBoard:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while data := _receive(sock):
             plaintexts = client.receive(data)
-            sock.sendall(client.take_output())
+            with contextlib.suppress(OSError):
+                sock.sendall(client.take_output())
             if client.established and self._tcp is None:
                 with self._lock:
                     self._tcp = client
