@@ -11,9 +11,7 @@ class App(Application):
     """Answers function ``blink`` with the number of blinks asked for, and command ``info`` like the probe."""
 
     def setup(self) -> None:
-        self.os.function(
-            "blink", lambda argument: int(argument or 0) if argument.isdigit() or not argument else -1
-        )
+        self.os.function("blink", _blink)
         self.os.write(f"blinker: version {self.os.version} build {self.os.build}\r\n".encode())
 
     def control_request(self, payload: bytes) -> tuple[int, bytes]:
@@ -28,3 +26,10 @@ class App(Application):
             "uptime": self.os.uptime_ms(),
         }
         return 0, json.dumps(info, separators=(",", ":")).encode()
+
+
+def _blink(argument: str) -> int:
+    """As many as were asked for; -1 for what is no number."""
+    if argument and not (argument.isascii() and argument.isdigit()):
+        return -1
+    return int(argument or 0)

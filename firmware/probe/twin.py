@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,13 +23,6 @@ from hil.virtual.wiring import (
 
 PAGE = 8  # events and calls in one reply
 ANSWER = 42
-KINDS: dict[str, tuple[VariableType, Callable[[Any], VariableValue]]] = {
-    "bool": (VariableType.BOOL, bool),
-    "int": (VariableType.INT, int),
-    "double": (VariableType.DOUBLE, float),
-    "string": (VariableType.STRING, str),
-}
-
 Members = dict[str, Any]
 
 
@@ -40,6 +34,43 @@ class CommandError(Exception):
         self.code = code
 
 
+def _bool(value: Any) -> bool:
+    known = {"true": True, "1": True, "false": False, "0": False}
+    if isinstance(value, str):
+        return known[value]
+    if value not in (0, 1):
+        raise CommandError(ERROR_INVALID_ARGUMENT)
+    return bool(value)
+
+
+def _int(value: Any) -> int:
+    """A number as a C ``int`` of the board holds it."""
+    number = int(value)
+    if not -(1 << 31) <= number < 1 << 31:
+        raise CommandError(ERROR_INVALID_ARGUMENT)
+    return number
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise CommandError(ERROR_INVALID_ARGUMENT)
+    return value
+
+
+def _name(value: Any) -> str:
+    if not value:
+        raise CommandError(ERROR_INVALID_ARGUMENT)
+    return _text(value)
+
+
+KINDS: dict[str, tuple[VariableType, Callable[[Any], VariableValue]]] = {
+    "bool": (VariableType.BOOL, _bool),
+    "int": (VariableType.INT, _int),
+    "double": (VariableType.DOUBLE, float),
+    "string": (VariableType.STRING, _text),
+}
+
+
 class App(Application):
     """One instance per boot: everything registered by command lives until the next reset."""
 
@@ -49,6 +80,7 @@ class App(Application):
         self.events: list[Members] = []
         self.calls: list[Members] = []
         self.answers: dict[str, int | str] = {"probe_echo": "length", "probe_answer": ANSWER}
+        self.kinds: dict[str, VariableType] = {}
         self.values: dict[str, VariableValue] = {}
         self.line = b""
 
@@ -88,7 +120,7 @@ class App(Application):
             reply: Members = command(members)
         except CommandError as error:
             return error.code, None
-        except (KeyError, ValueError, TypeError):
+        except (KeyError, ValueError, TypeError, OverflowError, RecursionError):
             return ERROR_INVALID_ARGUMENT, None
         return 0, reply
 
@@ -120,11 +152,11 @@ class App(Application):
         return {}
 
     def do_publish(self, members: Members) -> Members:
-        name, data = str(members["n"]), str(members.get("d", ""))
-        ack = AckMode(members.get("f", ""))
+        name, data = _text(members["n"]), _text(members.get("d", ""))
         if not self.os.connected:
             raise CommandError(ERROR_INVALID_STATE)
-        publication = self.os.publish(name, data.encode(), ttl=int(members.get("ttl", 60)), ack=ack)
+        ack = AckMode(members.get("f", ""))
+        publication = self.os.publish(name, data.encode(), ttl=_int(members.get("ttl", 60)), ack=ack)
         self.publications.append(publication)
         return {"id": len(self.publications)}
 
@@ -135,7 +167,7 @@ class App(Application):
         return {"state": str(self.publications[number - 1].state)}
 
     def do_subscribe(self, members: Members) -> Members:
-        prefix = str(members["n"])
+        prefix = _text(members["n"])
         if not self.os.subscribe(prefix, self._received):
             raise CommandError(ERROR_LIMIT_EXCEEDED)
         return {"id": 1}
@@ -152,13 +184,14 @@ class App(Application):
         return self._page("calls", self.calls, members)
 
     def do_function(self, members: Members) -> Members:
-        name, result = str(members["n"]), members["r"]
-        self.answers[name] = "length" if result == "length" else int(result)
+        name, result = _name(members["n"]), members["r"]
+        answer = "length" if result == "length" else _int(result)
         self._register_function(name)
+        self.answers[name] = answer
         return {}
 
     def do_variable(self, members: Members) -> Members:
-        self._register_variable(str(members["n"]), str(members["t"]), members["v"])
+        self._register_variable(_name(members["n"]), _text(members["t"]), members["v"])
         return {}
 
     def do_reset(self, members: Members) -> Members:
@@ -172,7 +205,10 @@ class App(Application):
         return {}
 
     def do_sleep(self, members: Members) -> Members:
-        self.os.sleep(float(members["s"]))
+        seconds = float(members["s"])
+        if not math.isfinite(seconds) or seconds <= 0:
+            raise CommandError(ERROR_INVALID_ARGUMENT)
+        self.os.sleep(seconds)
         return {}
 
     # -- what happens on the board -----------------------------------------------------------------
@@ -198,6 +234,10 @@ class App(Application):
 
     def _register_variable(self, name: str, kind: str, value: Any) -> None:
         wire_type, convert = KINDS[kind]
-        self.values[name] = convert(value)
+        if self.kinds.get(name, wire_type) is not wire_type:
+            raise CommandError(ERROR_INVALID_ARGUMENT)
+        converted = convert(value)
         if not self.os.variable(name, wire_type, lambda: self.values[name]):
             raise CommandError(ERROR_INVALID_ARGUMENT)
+        self.kinds[name] = wire_type
+        self.values[name] = converted

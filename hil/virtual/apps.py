@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import queue
 import threading
@@ -9,10 +10,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
 
 from hil.errors import UsageError
 from hil.virtual.facts import DeviceFacts
+from hil.virtual.session_cache import BootState
 from hil.virtual.wiring import (
     ERROR_NOT_SUPPORTED,
     MAX_APPLICATION_SUBSCRIPTIONS,
@@ -40,6 +43,45 @@ class ApplicationImage:
     name: str
     version: int
     build: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A handler of the application; ``serial`` counts the subscriptions of one start from 1."""
+
+    serial: int
+    prefix: str
+    handler: EventHandler
+
+
+class ApplicationFault(Exception):
+    """The application raised an error, or ended before it got to the work."""
+
+
+class _Job(Generic[T]):
+    """Something to do on the application's thread, and who waits for it."""
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._function = function
+        self.future: Future[T] = Future()
+
+    def run(self, log: Callable[[str], None]) -> None:
+        """Do it, even when whoever asked is gone."""
+        wanted = self.future.set_running_or_notify_cancel()
+        try:
+            result = self._function()
+        except Exception as error:
+            log(f"application error: {error!r}")
+            if wanted:
+                self.future.set_exception(ApplicationFault(repr(error)))
+        else:
+            if wanted:
+                self.future.set_result(result)
+
+    def abandon(self) -> None:
+        """The application ended before its turn came."""
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(ApplicationFault("the application has ended"))
 
 
 ApplicationFactory = Callable[["ApplicationHost"], Application]
@@ -76,14 +118,20 @@ class CloudCommands(Protocol):
 
     def publish(self, name: str, data: bytes, *, ttl: int, ack: AckMode) -> Publication: ...
 
-    def subscriptions_changed(self) -> None: ...
+    def subscribed(self, subscription: Subscription) -> None: ...
+
+    def unsubscribed(self) -> None: ...
+
+    def application_ready(self) -> None:
+        """``setup()`` is done."""
 
 
 class ApplicationHost:
     """Runs one application on its own thread and keeps what it registered (it is the twin's ``Wiring``).
 
     The cloud client reads ``describe()`` and ``prefixes()`` and brings calls, reads and events in; each runs on
-    the application's thread, so a blocked application blocks them, as on a real board.
+    the application's thread, so a blocked application blocks them, as on a real board. ``boot`` is what the cloud
+    clients of this start have in common: there is a new one after a sleep.
     """
 
     def __init__(
@@ -92,13 +140,17 @@ class ApplicationHost:
         self._facts = facts
         self._image = image
         self._cloud: CloudCommands | None = None
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._ended = False
         self._started_at = time.monotonic()
+        self._serial = 0
+        self.boot = BootState()
         self.setup_done = threading.Event()
         self.functions: dict[str, FunctionHandler] = {}
         self.variables: dict[str, Variable] = {}
-        self.subscriptions: list[tuple[str, EventHandler]] = []
+        self.subscriptions: list[Subscription] = []
         self._application = factory(self) if factory is not None else None
 
     # -- life --------------------------------------------------------------------------------------
@@ -117,38 +169,41 @@ class ApplicationHost:
         if self._application is None:
             self.setup_done.set()
             return
-        application = self._application
-        self._thread = threading.Thread(target=self._run, name="application", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(self._application,), daemon=True)
         self._thread.start()
 
-        def setup() -> None:
-            application.setup()
-            self.setup_done.set()
-
-        self._jobs.put(setup)
-
     def stop(self) -> None:
-        """Reset or power loss: the application ends where it is."""
+        """Reset or power loss: the application ends; what still waits for it gets ApplicationFault."""
+        with self._lock:
+            self._ended = True
+        while not self._jobs.empty():
+            with contextlib.suppress(queue.Empty):
+                job = self._jobs.get_nowait()
+                if job is not None:
+                    job.abandon()
         self._jobs.put(None)
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=2)
 
-    def _run(self) -> None:
+    def _run(self, application: Application) -> None:
+        try:
+            application.setup()
+        except Exception as error:
+            self._facts.log(f"application error in setup: {error!r}")
+        self.setup_done.set()
+        if self._cloud is not None:
+            self._cloud.application_ready()
         while (job := self._jobs.get()) is not None:
-            job()
+            job.run(self._facts.log)
 
     def _on_thread(self, function: Callable[[], T]) -> Future[T]:
-        future: Future[T] = Future()
-
-        def job() -> None:
-            try:
-                future.set_result(function())
-            except Exception as error:
-                self._facts.log(f"application error: {error!r}")
-                future.set_exception(error)
-
-        self._jobs.put(job)
-        return future
+        job = _Job(function)
+        with self._lock:
+            if not self._ended:
+                self._jobs.put(job)
+                return job.future
+        job.abandon()
+        return job.future
 
     # -- what comes in from USB and the cloud ------------------------------------------------------
 
@@ -169,12 +224,13 @@ class ApplicationHost:
 
     def describe(self) -> ApplicationDescribe:
         """The application Describe; empty in safe mode (protocol fact sheet 11.2)."""
-        kinds = {name: variable.kind for name, variable in self.variables.items()}
-        return ApplicationDescribe(functions=tuple(self.functions), variables=kinds)
+        # Copies: the application may register something in this moment.
+        kinds = {name: variable.kind for name, variable in self.variables.copy().items()}
+        return ApplicationDescribe(functions=tuple(self.functions.copy()), variables=kinds)
 
-    def prefixes(self) -> list[str]:
-        """Prefixes that the application subscribed to, in order."""
-        return [prefix for prefix, _ in self.subscriptions]
+    def registered_subscriptions(self) -> list[Subscription]:
+        """What the application subscribed to, in order."""
+        return list(self.subscriptions)
 
     def call(self, name: str, argument: bytes) -> Future[int] | None:
         """Call a function; ``None`` when there is none of that name."""
@@ -183,16 +239,15 @@ class ApplicationHost:
             return None
         return self._on_thread(lambda: handler(argument.decode("utf-8", "replace")))
 
-    def read(self, name: str) -> Future[VariableValue] | None:
-        """Read a variable; ``None`` when there is none of that name."""
-        variable = self.variables.get(name)
-        return None if variable is None else self._on_thread(variable.read)
+    def read(self, variable: Variable) -> Future[VariableValue]:
+        """Read a variable."""
+        return self._on_thread(variable.read)
 
     def deliver(self, name: str, data: bytes) -> None:
         """Hand an event to every handler whose prefix matches."""
-        for prefix, handler in list(self.subscriptions):
-            if name.startswith(prefix):
-                self._on_thread(lambda handler=handler: handler(name, data))  # type: ignore[misc]
+        for subscription in self.registered_subscriptions():
+            if name.startswith(subscription.prefix):
+                self._on_thread(partial(subscription.handler, name, data))
 
     # -- Wiring ------------------------------------------------------------------------------------
 
@@ -237,13 +292,17 @@ class ApplicationHost:
     def subscribe(self, prefix: str, handler: EventHandler) -> bool:
         if len(self.subscriptions) >= MAX_APPLICATION_SUBSCRIPTIONS:
             return False
-        self.subscriptions.append((prefix, handler))
+        self._serial += 1
+        subscription = Subscription(self._serial, prefix, handler)
+        self.subscriptions.append(subscription)
         if self._cloud is not None:
-            self._cloud.subscriptions_changed()
+            self._cloud.subscribed(subscription)
         return True
 
     def unsubscribe(self) -> None:
         self.subscriptions.clear()
+        if self._cloud is not None:
+            self._cloud.unsubscribed()
 
     def function(self, name: str, handler: FunctionHandler) -> bool:
         if len(name.encode()) > MAX_NAME:

@@ -6,18 +6,20 @@ Protocol fact sheet 2.7 (when a session is taken up again) and 7 (states, back-o
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 import zlib
-from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
 
-from hil.virtual.apps import MAX_NAME, ApplicationHost
+from hil.virtual.apps import MAX_NAME, ApplicationHost, Subscription
 from hil.virtual.cloud_link import BoardNetwork, DtlsLink, LinkDown, TcpLink
 from hil.virtual.cloud_session import CloudSession
+from hil.virtual.cloud_timing import Timing
 from hil.virtual.facts import DeviceFacts
 from hil.virtual.profile import Profile
+from hil.virtual.rate_limit import PublishRate
 from hil.virtual.session_cache import (
     MAX_RESTORES,
     SessionCache,
@@ -26,11 +28,11 @@ from hil.virtual.session_cache import (
     saved_session,
 )
 from hil.virtual.wiring import AckMode, Publication, PublishState
-from hil.wire.messages import CloudReason, Goodbye
+from hil.wire.messages import MAX_TTL, CloudReason, Goodbye
 
-RATE_BURST = 4  # application events: the fifth within a second of the first is refused (fact sheet 6)
-RATE_WINDOW = 1.0
-GOODBYE_TIMEOUT = {True: 1.0, False: 5.0}  # seconds to wait for the goodbye's ACK, by "is a reset"
+_LOG = logging.getLogger(__name__)
+ATTEMPTS_PER_STEP = 5
+BACK_OFF_STEPS = 7  # 1 s doubled seven times: 128 s
 
 
 class CloudState(IntEnum):
@@ -45,21 +47,32 @@ class CloudState(IntEnum):
 class CloudClient:
     """The cloud connection of one start of the board; a reset makes a new one."""
 
-    def __init__(self, facts: DeviceFacts, network: BoardNetwork, app: ApplicationHost) -> None:
+    def __init__(
+        self,
+        facts: DeviceFacts,
+        network: BoardNetwork,
+        app: ApplicationHost,
+        *,
+        timing: Timing | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._facts = facts
         self._network = network
         self._app = app
+        self._timing = timing or Timing()
+        self._clock = clock
         self._profile = Profile(facts.platform, facts.device_os)
         self.state = CloudState.DISCONNECTED
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="cloud-client", daemon=True)
         self._wanted = asyncio.Event()
         self._left = asyncio.Event()
+        self._cut = asyncio.Event()
+        self._farewell: Goodbye | None = None
         self._closing = False
         self._attempts = 0
-        self._first_of_boot = True
         self._session: CloudSession | None = None
-        self._recent: deque[float] = deque(maxlen=RATE_BURST + 1)
+        self._rate = PublishRate()
         app.bind_cloud(self)
 
     # -- what the machine and the application ask ----------------------------------------------------------
@@ -70,9 +83,9 @@ class CloudClient:
 
     def start(self, auto_connect: bool = True) -> None:
         """Start the thread; with ``auto_connect`` dial at once."""
-        self._thread.start()
         if auto_connect:
             self.connect()
+        self._thread.start()
 
     def connect(self) -> None:
         """Dial, and keep dialling."""
@@ -80,55 +93,98 @@ class CloudClient:
 
     def disconnect(self) -> None:
         """Say goodbye and stay away until told to connect."""
-        self._call(self._leave, Goodbye(cloud_reason=CloudReason.USER), False)
+        reason = CloudReason.LISTENING if self._facts.listening else CloudReason.USER
+        self._call(self._leave, Goodbye(cloud_reason=reason))
 
     def drop(self) -> None:
         """Stop the cloud at once without a goodbye (the forced disconnect of control request 302)."""
-        self._call(self._cut)
+        self._call(self._leave, None)
 
     def stop(self, goodbye_reason: str | None = None, *, reset_code: int | None = None) -> None:
         """End with this start of the board. ``goodbye_reason`` is ``reset``, ``sleep`` or nothing at power loss."""
-        self._closing = True
         content = None
         if goodbye_reason is not None:
             reason = CloudReason.SLEEP if goodbye_reason == "sleep" else CloudReason.RESET
             content = Goodbye(cloud_reason=reason, reset_reason=reset_code)
-        self._call(self._leave, content, True)
-        if threading.current_thread() is not self._thread and self._thread.is_alive():
+        self._closing = True
+        if self._thread.ident is None:
+            self._loop.close()
+            return
+        self._call(self._end, content)
+        if threading.current_thread() is not self._thread:
             self._thread.join(timeout=3)
 
     def publish(self, name: str, data: bytes, *, ttl: int, ack: AckMode) -> Publication:
         """Publish; refused when offline, too long, too often or in the middle of an update."""
-        if not self._may_publish(name, data):
+        if not self._may_publish(name, data, ttl):
             return Publication(PublishState.REFUSED)
         publication = Publication()
-        self._call(self._publish, name, data, ttl, ack, publication)
+        if not self._call(self._publish, name, data, ttl, ack, publication):
+            publication.state = PublishState.FAILED
         return publication
 
-    def _may_publish(self, name: str, data: bytes) -> bool:
+    def _may_publish(self, name: str, data: bytes, ttl: int) -> bool:
         session = self._session
         if not self.connected or session is None or session.requests.updating:
             return False
         if not 0 < len(name.encode()) <= MAX_NAME or len(data) > self._profile.max_data:
             return False
-        now = time.monotonic()
-        self._recent.append(now)  # a refused attempt takes a place as well
-        return len(self._recent) <= RATE_BURST or now - self._recent[0] >= RATE_WINDOW
+        return 0 <= ttl <= MAX_TTL and self._rate.allows(name, self._clock())
 
-    def subscriptions_changed(self) -> None:
+    def subscribed(self, subscription: Subscription) -> None:
         """The application subscribed to something more."""
-        self._call(self._announce)
+        self._call(self._with_session, lambda session: session.introduction.subscribe_late(subscription))
+
+    def unsubscribed(self) -> None:
+        """The application dropped its subscriptions."""
+        self._call(self._with_session, lambda session: session.introduction.unsubscribed())
+
+    def application_ready(self) -> None:
+        """``setup()`` is done: the application may be announced."""
+        self._call(self._with_session, lambda session: session.spawn(session.introduction.application_ready))
 
     # -- on the loop -----------------------------------------------------------------------------------------
 
-    def _call(self, function: Callable[..., None], *args: object) -> None:
-        if not self._loop.is_closed():
+    def _call(self, function: Callable[..., None], *args: object) -> bool:
+        """Run ``function`` on the loop's thread; false when the client has ended."""
+        try:
             self._loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            return False
+        return True
+
+    def _with_session(self, action: Callable[[CloudSession], None]) -> None:
+        session = self._session
+        if session is not None:
+            session.act(lambda: action(session))
+
+    def _publish(self, name: str, data: bytes, ttl: int, ack: AckMode, publication: Publication) -> None:
+        session = self._session
+        if session is None:
+            publication.state = PublishState.FAILED
+            return
+        session.act(lambda: session.publish(name, data, ttl, ack, publication))
+
+    def _leave(self, farewell: Goodbye | None) -> None:
+        self._wanted.clear()
+        self._go(farewell)
+
+    def _end(self, farewell: Goodbye | None) -> None:
+        self._wanted.set()  # lets the loop see that it is to end
+        self._go(farewell)
+
+    def _go(self, farewell: Goodbye | None) -> None:
+        """Leave the connection there is; a second call does not wait for the goodbye of the first."""
+        if farewell is None or self._left.is_set():
+            self._cut.set()
+        self._farewell = farewell
+        self._left.set()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._live())
+            self._loop.run_until_complete(asyncio.sleep(0))  # what was asked in the last moment fails
         finally:
             self._loop.close()
             self.state = CloudState.DISCONNECTED
@@ -136,10 +192,13 @@ class CloudClient:
     async def _live(self) -> None:
         while not await self._told_to_end():
             self._left.clear()
+            self._cut.clear()
             self.state = CloudState.CONNECTING
             connection = asyncio.create_task(self._connect_once())
             leaving = asyncio.create_task(self._left.wait())
             await asyncio.wait([connection, leaving], return_when=asyncio.FIRST_COMPLETED)
+            if not connection.done():
+                await self._take_leave(connection)
             for task in (connection, leaving):
                 task.cancel()
             await asyncio.gather(connection, leaving, return_exceptions=True)
@@ -152,11 +211,31 @@ class CloudClient:
         await self._wanted.wait()
         return self._closing
 
+    async def _take_leave(self, connection: asyncio.Task[None]) -> None:
+        """Say goodbye and wait a little for its ACK, when the board is online and has something to say."""
+        session, farewell = self._session, self._farewell
+        if farewell is None or session is None or not self.connected:
+            return
+        self.state = CloudState.DISCONNECTING
+        saying = asyncio.create_task(self._say_goodbye(session, farewell))
+        cut = asyncio.create_task(self._cut.wait())
+        timeout = self._timing.reset_goodbye if self._closing else self._timing.goodbye
+        await asyncio.wait([saying, cut, connection], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        for task in (saying, cut):
+            task.cancel()
+        await asyncio.gather(saying, cut, return_exceptions=True)
+
+    @staticmethod
+    async def _say_goodbye(session: CloudSession, farewell: Goodbye) -> None:
+        try:
+            await session.say_goodbye(farewell)
+        except LinkDown as error:
+            session.fail(error)
+
     async def _back_off(self) -> None:
         """1 s for five attempts, then 2 s for five, 4 s and so on to 128 s (fact sheet 7)."""
-        delay = min(128.0, 2.0 ** (max(0, self._attempts - 1) // 5))
         try:
-            async with asyncio.timeout(delay):
+            async with asyncio.timeout(self._timing.back_off * back_off_factor(self._attempts)):
                 await self._left.wait()
         except TimeoutError:
             return
@@ -168,14 +247,15 @@ class CloudClient:
         try:
             resumed = await link.open()
             if not resumed:
-                cache.forget_acknowledged()
+                self._begin_anew(cache)
+            self._app.boot.dialled = True
             session = CloudSession(
                 self._facts,
                 self._profile,
                 link,
                 self._app,
                 cache,
-                first_of_boot=self._first_of_boot,
+                timing=self._timing,
                 on_connected=self._connected,
             )
             self._session = session
@@ -184,13 +264,23 @@ class CloudClient:
             self._facts.log(f"cloud connection down: {error.reason}")
             if error.erase:
                 erase_session(self._facts.backup)
+        except Exception as error:
+            _LOG.exception("the cloud client of a virtual board broke")
+            self._facts.log(f"cloud connection down: internal error: {error!r}")
         finally:
             link.close()
+
+    def _begin_anew(self, cache: SessionCache) -> None:
+        """After a handshake. Message ids start at 1 with each start of the board and go on within it."""
+        cache.forget_acknowledged()
+        cache.restores = 0
+        if not self._app.boot.dialled:
+            cache.next_mid = 1
 
     def _link(self, cache: SessionCache) -> TcpLink | DtlsLink:
         if self._profile.tcp:
             return TcpLink(self._facts, self._network)
-        return DtlsLink(self._facts, self._network, self._profile, self._resumable(cache))
+        return DtlsLink(self._facts, self._network, self._profile, lambda: self._resumable(cache))
 
     def _resumable(self, cache: SessionCache) -> bytes | None:
         """The saved session when keys and address are the same and it was not restored in vain too often."""
@@ -209,48 +299,14 @@ class CloudClient:
         return saved
 
     def _connected(self) -> None:
+        if self._left.is_set():
+            return
         self.state = CloudState.CONNECTED
         self._attempts = 0
-        self._first_of_boot = False
         self._facts.log("cloud connected")
 
-    def _publish(self, name: str, data: bytes, ttl: int, ack: AckMode, publication: Publication) -> None:
-        if self._session is None:
-            publication.state = PublishState.FAILED
-            return
-        try:
-            self._session.publish(name, data, ttl, ack, publication)
-        except LinkDown:
-            publication.state = PublishState.FAILED
 
-    def _announce(self) -> None:
-        if self._session is not None and self.connected:
-            self._session.spawn(self._session.announce_application())
-
-    def _cut(self) -> None:
-        self._wanted.clear()
-        self._left.set()
-
-    def _leave(self, content: Goodbye | None, ending: bool) -> None:
-        session = self._session
-        if content is None or session is None or not self.connected:
-            self._gone(ending)
-            return
-        self.state = CloudState.DISCONNECTING
-
-        async def leave() -> None:
-            try:
-                await session.say_goodbye(content, GOODBYE_TIMEOUT[ending])
-            except LinkDown:
-                pass
-            finally:
-                self._gone(ending)
-
-        session.spawn(leave())
-
-    def _gone(self, ending: bool) -> None:
-        if ending:
-            self._wanted.set()  # lets the loop see that it is to end
-        else:
-            self._wanted.clear()
-        self._left.set()
+def back_off_factor(attempts: int) -> int:
+    """How many times the first pause to wait after ``attempts`` attempts in a row: 1, 2, 4 ... 128."""
+    step = max(0, attempts - 1) // ATTEMPTS_PER_STEP
+    return 1 << min(step, BACK_OFF_STEPS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -17,7 +18,7 @@ from hil.errors import WireError
 from hil.virtual.facts import DeviceFacts
 from hil.virtual.profile import Profile
 from hil.wire import dtls
-from hil.wire.keys import load_private, load_public
+from hil.wire.keys import load_private, load_public, rsa_key_suits_board
 from hil.wire.tcp import TcpClientSession
 
 TCP_TIMEOUT = 20.0  # each handshake step on the device, protocol fact sheet 1.2
@@ -30,7 +31,8 @@ class BoardNetwork(Protocol):
 
     def socket(self, family: int = ..., type: int = ...) -> socket.socket: ...
 
-    def resolve(self, host: str) -> str | None: ...
+    def resolve(self, host: str) -> str | None:
+        """The IPv4 address of a host name or literal address; does not block."""
 
 
 class LinkDown(Exception):
@@ -61,16 +63,25 @@ class Link(Protocol):
         """What a later resume needs."""
 
 
-async def _server(facts: DeviceFacts, network: BoardNetwork) -> tuple[str, int | None]:
+def _server(facts: DeviceFacts, network: BoardNetwork) -> tuple[str, int | None]:
     address = facts.server_address()
     if address is None:
         raise LinkDown("no server address in the configuration flash")
     major = int(facts.device_os.split(".")[0])
     host = address.host_for(facts.device_id.hex(), major)
-    resolved = await asyncio.to_thread(network.resolve, host)
+    resolved = network.resolve(host)
     if resolved is None:
         raise LinkDown(f"cannot resolve {host}")
     return resolved, address.port
+
+
+def _make_socket(network: BoardNetwork, kind: socket.SocketKind) -> socket.socket:
+    try:
+        made = network.socket(socket.AF_INET, kind)
+    except OSError as error:
+        raise LinkDown(f"no socket: {error.strerror}") from error
+    made.setblocking(False)
+    return made
 
 
 class TcpLink:
@@ -94,17 +105,19 @@ class TcpLink:
         device_der, server_der = self._facts.device_private_der(), self._facts.server_public_der()
         if device_der is None or server_der is None:
             raise LinkDown("no keys in the configuration flash")
-        host, port = await _server(self._facts, self._network)
+        host, port = _server(self._facts, self._network)
         try:
             device_key, server_key = load_private(device_der), load_public(server_der)
         except WireError as error:
             raise LinkDown(f"bad key in the configuration flash: {error.what}") from error
         if not isinstance(device_key, rsa.RSAPrivateKey) or not isinstance(server_key, rsa.RSAPublicKey):
             raise LinkDown("the keys in the configuration flash are not RSA keys")
+        if not rsa_key_suits_board(device_key):
+            raise LinkDown("the board cannot read its device key: a number of it starts with a zero byte")
         self._session = TcpClientSession(device_key, self._facts.device_id, server_key)
-        self._socket = self._network.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._socket.setblocking(False)
+        self._socket = _make_socket(self._network, socket.SOCK_STREAM)
         try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             async with asyncio.timeout(TCP_TIMEOUT):
                 await asyncio.get_running_loop().sock_connect(self._socket, (host, port or 5683))
             while not self._session.established:
@@ -160,10 +173,17 @@ class TcpLink:
 
 
 class DtlsLink:
-    """UDP port 5684 whatever port is stored, DTLS 1.2, resumed without a handshake when a session was saved."""
+    """UDP port 5684 whatever port is stored, DTLS 1.2, resumed without a handshake when a session was saved.
+
+    ``saved`` is asked for the session to take up once there is a socket; asking counts as a restore.
+    """
 
     def __init__(
-        self, facts: DeviceFacts, network: BoardNetwork, profile: Profile, saved: bytes | None
+        self,
+        facts: DeviceFacts,
+        network: BoardNetwork,
+        profile: Profile,
+        saved: Callable[[], bytes | None],
     ) -> None:
         self._facts = facts
         self._network = network
@@ -178,20 +198,29 @@ class DtlsLink:
         device_der, server_der = self._facts.device_private_der(), self._facts.server_public_der()
         if device_der is None or server_der is None:
             raise LinkDown("no keys in the configuration flash")
-        host, _ = await _server(self._facts, self._network)
-        self._socket = self._network.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
+        host, _ = _server(self._facts, self._network)
+        self._socket = _make_socket(self._network, socket.SOCK_DGRAM)
         try:
             self._socket.connect((host, 5684))
         except OSError as error:
             raise LinkDown(f"socket error: {error.strerror}") from error
-        if self._saved is not None:
-            self._session = dtls.Session.from_bytes(self._saved)
-            self._session.device_id = self._facts.device_id
+        self._session = self._restore(self._saved())
+        if self._session is not None:
             self._moving = True
             return True
         await self._handshake(device_der, server_der)
         return False
+
+    def _restore(self, saved: bytes | None) -> dtls.Session | None:
+        """The session in ``saved``, unless it is not one that this Device OS release can go on with."""
+        if saved is None:
+            return None
+        try:
+            session = dtls.Session.from_bytes(saved)
+        except WireError:
+            return None
+        session.device_id = self._facts.device_id
+        return session if bool(session.cid) is self._profile.offers_cid else None
 
     async def _handshake(self, device_der: bytes, server_der: bytes) -> None:
         try:
@@ -266,11 +295,6 @@ class DtlsLink:
                 self._moving = False
                 self._ready.append(opened.payload)
         return self._ready.pop(0)
-
-    @property
-    def heard(self) -> bool:
-        """Whether the server answered since the session was taken up."""
-        return not self._moving
 
     def close(self) -> None:
         if self._socket is not None:

@@ -7,16 +7,20 @@ signals on TCP, events never acknowledged on TCP.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hil.errors import WireError
+from hil.virtual.apps import ApplicationFault
+from hil.virtual.cloud_introduction import szx
 from hil.virtual.cloud_link import LinkDown
 from hil.wire import coap, messages
-from hil.wire.coap import Block, Code, Message, Option, Type
+from hil.wire.coap import Block, Code, ContentFormat, Message, Option, Type
 from hil.wire.messages import DescribeFlag, Kind
 from hil.wire.ota import OtaReceiver
 from hil.wire.ota_legacy import LegacyReceiver
@@ -25,6 +29,11 @@ from hil.wire.reliability import MISSING, Deduplicator
 
 if TYPE_CHECKING:
     from hil.virtual.cloud_session import CloudSession
+
+_LOG = logging.getLogger(__name__)
+MAX_EVENT_NAME = 64
+# What a handler without flags takes from 6.2 on (protocol fact sheet 3.5).
+_TEXT_FORMATS = (None, ContentFormat.TEXT, ContentFormat.LINK_FORMAT, ContentFormat.XML, ContentFormat.JSON)
 
 
 class RequestHandler:
@@ -83,15 +92,9 @@ class RequestHandler:
         if message.type is Type.CON:
             self._reply(coap.empty_ack(message.mid))
 
-    def _respond(self, message: Message) -> None:
-        """Send a separate response: CON on DTLS, NON on TCP."""
-        if message.type is Type.CON:
-            self._session.confirm(message)
-        else:
-            self._session.send(message)
-
     @property
     def _confirmable(self) -> bool:
+        """Results of functions and variables are CON on DTLS and NON on TCP."""
         return not self._session.profile.tcp
 
     # -- session -----------------------------------------------------------------------------------------
@@ -112,65 +115,77 @@ class RequestHandler:
         if not self._session.profile.tcp:
             raise LinkDown("KeyChange from the server", erase=True)
 
+    # -- Describe ----------------------------------------------------------------------------------------
+
     def _describe(self, message: Message) -> None:
         if message.code != Code.GET:
             return
         flags = messages.parse_describe_request(message)
         session = self._session
-        if flags not in (DescribeFlag.SYSTEM, DescribeFlag.APPLICATION):
-            if session.profile.describe_protobuf:
-                raise LinkDown("internal error: Describe of two parts at once")
-            self._ack(message)
-            return
         self._ack(message)
-        content_format: int | None = None
-        if flags == DescribeFlag.SYSTEM:
-            payload, content_format = session.system_payload()
-        else:
-            payload = session.app.describe().to_json()
+        payload, content_format = self._describe_payload(flags)
+        # This response is confirmable on TCP as well (protocol fact sheet 1.5).
         reply = messages.describe_reply(
-            session.next_mid(),
-            message.token,
-            payload,
-            confirmable=self._confirmable,
-            content_format=content_format,
+            session.next_mid(), message.token, payload, confirmable=True, content_format=content_format
         )
-        self._respond(self._one_block(message, reply))
+        session.respond(self._one_block(message, reply))
+
+    def _describe_payload(self, flags: DescribeFlag) -> tuple[bytes, int | None]:
+        introduction = self._session.introduction
+        part = int(flags)
+        if part == DescribeFlag.METRICS:
+            uptime = self._session.app.uptime_ms() // 1000
+            return messages.encode_vitals([messages.Vital(messages.VitalId.UPTIME, uptime)]), None
+        system, content_format = introduction.system_payload()
+        if part == DescribeFlag.SYSTEM:
+            return system, content_format
+        application = introduction.application_payload()
+        if part == DescribeFlag.APPLICATION:
+            return application, None
+        profile = self._session.profile
+        if profile.describe_protobuf:
+            raise LinkDown("internal error of the board: two parts of a Describe asked for at once")
+        if profile.describe_has_token:
+            return system[:-1] + application[1:], None  # no comma between the halves: so 3.3 to 5.4 are
+        return application[:-1] + b"," + system[1:], None
 
     def _one_block(self, request: Message, reply: Message) -> Message:
-        size = self._session.profile.describe_block_size
-        if not size or len(reply.payload) <= size:
+        size = self._session.introduction.block_size(reply.payload)
+        if not size:
             return reply
         wanted = request.option(Option.BLOCK2)
         number = Block.decode(wanted).number if wanted is not None else 0
         part = reply.payload[number * size : (number + 1) * size]
         more = (number + 1) * size < len(reply.payload)
-        block = Block(number, more, size.bit_length() - 5)
-        options = ((int(Option.ETAG), b"\x01"), *reply.options, (int(Option.BLOCK2), block.encode()))
-        return replace(reply, options=options, payload=part)
+        etag = zlib.crc32(reply.payload).to_bytes(4, "big")
+        block = (int(Option.BLOCK2), Block(number, more, szx(size)).encode())
+        return replace(reply, options=((int(Option.ETAG), etag), *reply.options, block), payload=part)
 
     # -- application -------------------------------------------------------------------------------------
 
     def _event(self, message: Message) -> None:
         event = messages.parse_event(message)
-        if not self._session.profile.tcp:
+        if self._confirmable:
             self._ack(message)
         facts = self._session.facts
         if event.name == "spark/device/reset":
             self._reset(event.data.decode("utf-8", "replace"))
         elif event.name == "particle/device/updates/forced":
+            # The board compares as many bytes as there are, so no data is "true" as well.
             forced = "true" if b"true".startswith(event.data) else "false"
             self._session.system_event("particle/device/updates/forced", forced)
         elif event.name.startswith("spark/device/claim/"):
-            facts.log("claim code cleared")
-        self._session.app.deliver(event.name, event.data)
+            facts.log("the cloud took the claim code")
+        if self._session.profile.scoped_subscriptions or event.content_format in _TEXT_FORMATS:
+            self._session.app.deliver(event.name[:MAX_EVENT_NAME], event.data)
 
     def _reset(self, what: str) -> None:
-        modes = {"safe mode": "safe", "dfu": "dfu", "reboot": "normal"}
-        if what in modes:
-            self._session.facts.request_reset("user", mode=modes[what], delay=0.1)
-        elif what == "network":
+        if what == "network":
             raise LinkDown("network reset by the cloud")
+        known = {"safe mode": ("safe_mode", "safe"), "dfu": ("dfu_mode", "dfu"), "reboot": ("user", "normal")}
+        if what in known:
+            reason, mode = known[what]
+            self._session.facts.request_reset(reason, mode=mode, delay=0.1)
 
     def _function(self, message: Message) -> None:
         call = messages.parse_function_call(message)
@@ -184,35 +199,37 @@ class RequestHandler:
             return  # an unknown function gets only the ACK, never a result
 
         async def answer() -> None:
-            value = await asyncio.wrap_future(running)
-            result = messages.function_result(
-                session.next_mid(), call.token, value, confirmable=self._confirmable
-            )
-            self._respond(result)
+            try:
+                value = _int32(await asyncio.wrap_future(running))
+            except ApplicationFault:
+                return
+            mid = session.next_mid()
+            session.respond(messages.function_result(mid, call.token, value, confirmable=self._confirmable))
 
-        session.spawn(answer())
+        session.spawn(answer)
 
     def _variable(self, message: Message) -> None:
         request = messages.parse_variable_request(message)
         session = self._session
         self._ack(message)
-        reading = session.app.read(request.name)
+        variable = session.app.variables.get(request.name)
+        if variable is None:
+            type_ = Type.CON if self._confirmable else Type.NON
+            session.respond(Message(type_, Code.NOT_FOUND, session.next_mid(), request.token))
+            return
+        reading = session.app.read(variable)
 
         async def answer() -> None:
-            type_ = Type.CON if self._confirmable else Type.NON
-            if reading is None:
-                self._respond(Message(type_, Code.NOT_FOUND, session.next_mid(), request.token))
+            try:
+                data = messages.encode_variable(variable.kind, await asyncio.wrap_future(reading))
+            except ApplicationFault:
                 return
-            value = await asyncio.wrap_future(reading)
-            kind = session.app.variables[request.name].kind
-            data = messages.encode_variable(kind, value)[: session.profile.max_data]
-            self._respond(
-                messages.variable_result(
-                    session.next_mid(), request.token, data, confirmable=self._confirmable
-                )
+            mid, value = session.next_mid(), data[: session.profile.max_data]
+            session.respond(
+                messages.variable_result(mid, request.token, value, confirmable=self._confirmable)
             )
 
-        session.spawn(answer())
+        session.spawn(answer)
 
     # -- updates -----------------------------------------------------------------------------------------
 
@@ -242,17 +259,28 @@ class RequestHandler:
             else:
                 self._reply(message)
         update = self._update
+        if isinstance(update, V3Receiver) and update.drop_connection:
+            raise LinkDown(f"update failed: {update.error}")
         if update.complete is not None and not self._applying:
             self._applying = True
-            file = update.complete
-            # The machine resets from here; that stops this session, so it cannot run on its loop.
-            threading.Thread(target=self._session.facts.apply_update, args=(file,), daemon=True).start()
+            self._apply(update.complete)
         elif update.timed_out and not self._applying:
             self._applying = True
-            if self._session.profile.ota_v3:
-                raise LinkDown("the update fell silent")
             self._session.facts.request_reset("update_timeout", delay=0.1)
         self._session.wake_timers()
+
+    def _apply(self, file: bytes) -> None:
+        """Hand the file over. The machine resets then, which stops this session: not on its own thread."""
+        facts = self._session.facts
+
+        def run() -> None:
+            try:
+                facts.apply_update(file)
+            except Exception as error:
+                _LOG.exception("a virtual board could not apply an update")
+                facts.log(f"update not applied: {error!r}")
+
+        threading.Thread(target=run, name="apply-update", daemon=True).start()
 
     def tick(self, now: float) -> None:
         """Let the update act on time."""
@@ -263,3 +291,8 @@ class RequestHandler:
     def next_deadline(self) -> float | None:
         """When ``tick`` is due."""
         return None if self._applying else self._update.next_deadline()
+
+
+def _int32(value: int) -> int:
+    """``value`` as a C ``int`` keeps it."""
+    return (value + (1 << 31)) % (1 << 32) - (1 << 31)

@@ -1,4 +1,4 @@
-"""What a board remembers of its last cloud session in backup RAM (protocol fact sheet 2.7)."""
+"""What a board remembers of its last cloud session in backup RAM, and of this start (protocol fact sheet 2.7)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,20 @@ from dataclasses import asdict, dataclass
 _KEY = "cloud_session"
 _SESSION_KEY = "dtls_session"
 MAX_RESTORES = 3  # at the fourth restore in a row without an answer a full handshake is made
+
+
+@dataclass(slots=True)
+class BootState:
+    """What is said once per start of the board, whatever happens to its connections.
+
+    ``dialled``: a connection was made. ``hello_said``: a Hello was answered. ``update_told``: the cloud answered
+    a Hello with its own, which takes back the flag "update succeeded". ``last_reset_told``: the event was sent.
+    """
+
+    dialled: bool = False
+    hello_said: bool = False
+    update_told: bool = False
+    last_reset_told: bool = False
 
 
 @dataclass(slots=True)
@@ -26,7 +40,7 @@ class SessionCache:
     subscriptions_crc: int | None = None
 
     def forget_acknowledged(self) -> None:
-        """A new session: everything is to be sent again."""
+        """A new session or a new Hello: everything is to be sent again."""
         self.system_crc = self.application_crc = self.subscriptions_crc = None
 
     def store(self, backup: MutableMapping[str, bytes], session: bytes | None) -> None:
