@@ -38,8 +38,17 @@ class ParticleClients:
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run ``particle ARGUMENTS`` to its end; output of both kinds in ``stdout``."""
+        return self._run(str(CLI), *arguments)
+
+    def node(self, *arguments: str) -> str:
+        """Run ``node ARGUMENTS`` in the same surroundings and return its output."""
+        result = self._run(*arguments)
+        assert result.returncode == 0, result.stdout
+        return result.stdout
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [self._node, str(CLI), *arguments],
+            [self._node, *arguments],
             env=self._environment(),
             cwd=self._home,
             stdin=subprocess.DEVNULL,
@@ -62,17 +71,9 @@ class ParticleClients:
 
     def api_session(self, user: str, password: str, device_id: str, firmware: Path) -> dict[str, Any]:
         """Run ``api_session.js``; what it said, by step."""
-        result = subprocess.run(
-            [self._node, str(HERE / "api_session.js"), self._url, user, password, device_id, str(firmware)],
-            env=self._environment(),
-            cwd=self._home,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
-        assert result.returncode == 0, result.stdout + result.stderr
-        said = [json.loads(line) for line in result.stdout.splitlines()]
+        script = str(HERE / "api_session.js")
+        output = self.node(script, self._url, user, password, device_id, str(firmware))
+        said = [json.loads(line) for line in output.splitlines()]
         return {line["step"]: line["value"] for line in said}
 
     def _environment(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ import httpx
 
 from hil.cloud.config import CloudConfig
 from hil.cloud.core import Cloud
+from hil.cloud.presence import ContactKind
 from hil.platforms import Transport
 from hil.wire.messages import VariableType
 from hil.wire.modules import ModuleFunction, build
@@ -76,6 +77,17 @@ class Live:
         device.start()
         described = self.cloud.until(lambda: self.cloud.device(device.device_id).described, PATIENCE)
         assert self.run(described), "the device did not come online"
+
+    @contextmanager
+    def coming_back(self) -> Iterator[None]:
+        """What happens inside makes a device connect anew; wait until it has."""
+        contacts = self.cloud.services.presence.contacts
+        position = len(contacts)
+        yield
+        back = contacts.wait(
+            lambda contact: contact.kind is ContactKind.HELLO, position=position, within=PATIENCE
+        )
+        assert back, "the device did not come back"
 
     def close(self) -> None:
         """Close what clients left open."""

@@ -108,8 +108,7 @@ async def _from_form(form: FormData) -> Body:
 def safe_name(name: str) -> str:
     """The last component of a client's file name, without anything that could mean a path."""
     last = PurePosixPath(name.replace("\\", "/")).name
-    cleaned = _UNSAFE.sub("_", last).lstrip(".")
-    return cleaned[-_MAX_FILE_NAME:] or "unnamed"
+    return _UNSAFE.sub("_", last)[-_MAX_FILE_NAME:].lstrip(".") or "unnamed"
 
 
 class BodyLimit:
