@@ -25,6 +25,7 @@ from hil.wire.modules import CRC_SIZE, ModuleFunction
 from hil.wire.protobuf import Fields, Writer
 
 NOT_SUPPORTED = Reply(-120)
+CANCELLED = Reply(-140)
 BAD_DATA = Reply(-280)
 INVALID_ARGUMENT = Reply(-270)
 NO_SERIAL_NUMBER = Reply(-1)
@@ -105,8 +106,9 @@ class ControlRequests:
         outcome: Future[Reply] = Future()
 
         def answered(done: Future[tuple[int, bytes]]) -> None:
-            error = done.exception()
-            if error is not None:
+            if done.cancelled():
+                outcome.set_result(CANCELLED)
+            elif error := done.exception():
                 outcome.set_exception(error)
             else:
                 outcome.set_result(Reply(*done.result()))
