@@ -1,18 +1,21 @@
-"""Switching a board's power: nothing, a hub with uhubctl, or a plug (``tasmota.py``). USB fact sheet 9.2 and 9.3.
+"""Switching a board's power: nothing, a hub with uhubctl, a command, or a plug (``tasmota.py``).
 
-Cutting VBUS does not cut power from a board with a battery or with VIN.
+USB fact sheet 9.2 and 9.3. Cutting VBUS does not cut power from a board with a battery or with VIN.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from hil.errors import RigError, UsageError
-from hil.rack.rig import NoPowerTable, SlotTable, UhubctlTable
+from hil.rack.rig import CommandTable, NoPowerTable, SlotTable, UhubctlTable
 
 OFF_FOR = 2.0  # seconds without power that a power cycle lasts
 
@@ -52,7 +55,7 @@ class NoPower:
     def _error(self) -> UsageError:
         return UsageError(
             f"slot {self._name} has no power switch",
-            expected='a [slots.power] table of kind "uhubctl" or "tasmota" in the rig file',
+            expected='a [slots.power] table of kind "uhubctl", "tasmota" or "command" in the rig file',
         )
 
 
@@ -103,6 +106,42 @@ class UhubctlPower:
             )
 
 
+class CommandPower:
+    """A switch that has a command of its own, such as a relay's. Its exit status is its confirmation."""
+
+    def __init__(self, name: str, on: Sequence[str], off: Sequence[str]) -> None:
+        self._name = name
+        self._commands = {"on": list(on), "off": list(off)}
+
+    @property
+    def available(self) -> bool:
+        return True
+
+    def on(self) -> None:
+        self._run("on")
+
+    def off(self) -> None:
+        self._run("off")
+
+    def _run(self, action: str) -> None:
+        words = self._commands[action]
+        # The harness's own command is found beside the interpreter, also in an environment that is not activated.
+        path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+        program = shutil.which(words[0], path=path)
+        if program is None:
+            raise RigError(f"cannot switch {self._name} {action}", found=f"no program {words[0]!r}")
+        try:
+            done = subprocess.run([program, *words[1:]], capture_output=True, text=True, timeout=60)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise RigError(f"cannot switch {self._name} {action}", found=str(error)) from error
+        if done.returncode:
+            raise RigError(
+                f"cannot switch {self._name} {action}",
+                expected=f"exit status 0 of {' '.join(words)}",
+                found=f"{done.returncode}: {(done.stderr or done.stdout).strip()}",
+            )
+
+
 def cycle(switch: PowerSwitch, off_for: float = OFF_FOR, sleep: Callable[[float], None] = time.sleep) -> None:
     """Off, wait ``off_for`` seconds, on."""
     switch.off()
@@ -117,6 +156,12 @@ def power_for(slot: SlotTable) -> PowerSwitch:
         return NoPower(slot.name)
     if isinstance(table, UhubctlTable):
         return UhubctlPower(table.hub, table.port)
+    if isinstance(table, CommandTable):
+        return CommandPower(slot.name, _for_slot(table.on, slot), _for_slot(table.off, slot))
     from hil.rack.tasmota import TasmotaPower  # MQTT only where a plug is used
 
     return TasmotaPower(table)
+
+
+def _for_slot(words: Sequence[str], slot: SlotTable) -> list[str]:
+    return [word.replace("{port}", slot.port) for word in words]

@@ -96,6 +96,17 @@ class Probe:
 
     def __init__(self, board: ProbeBoard) -> None:
         self._board = board
+        self._first_event = 0
+        self._first_call = 0
+
+    def begin(self) -> None:
+        """From here on ``received`` and ``calls`` leave out what came before; subscriptions of before are dropped.
+
+        Called at the start of a test, so that tests do not see each other's events.
+        """
+        self.unsubscribe()
+        self._first_event = self._end("received", "events")
+        self._first_call = self._end("calls", "calls")
 
     # -- what runs -----------------------------------------------------------------------------------------
 
@@ -192,8 +203,9 @@ class Probe:
         self.command("function", n=name, r=result)
 
     def calls(self, start: int = 0) -> list[ReceivedCall]:
-        """Function calls received since boot, from the ``start``-th on."""
-        return [ReceivedCall(str(each["n"]), str(each["a"])) for each in self._pages("calls", "calls", start)]
+        """Function calls received since boot or ``begin``, from the ``start``-th on."""
+        pages = self._pages("calls", "calls", start + self._first_call)
+        return [ReceivedCall(str(each["n"]), str(each["a"])) for each in pages]
 
     def variable(self, name: str, value: bool | int | float | str) -> None:
         """Register a variable or set it; its type is that of ``value``."""
@@ -236,6 +248,10 @@ class Probe:
             found += items
             start = int(page["next"])
         return found
+
+    def _end(self, command: str, key: str) -> int:
+        """The number of items that ``command`` lists now."""
+        return len(self._pages(command, key, 0))
 
     def _until(
         self, condition: Callable[[], bool], within: float, what: str, seen: Callable[[], object]

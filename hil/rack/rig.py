@@ -76,7 +76,15 @@ class TasmotaTable(_Table):
     password_file: Path | None = None
 
 
-PowerTable = Annotated[NoPowerTable | UhubctlTable | TasmotaTable, Field(discriminator="kind")]
+class CommandTable(_Table):
+    """Any switch that has a command. ``on`` and ``off`` are programs with arguments; ``{port}`` is the slot's port."""
+
+    kind: Literal["command"]
+    on: tuple[str, ...] = Field(min_length=1)
+    off: tuple[str, ...] = Field(min_length=1)
+
+
+PowerTable = Annotated[NoPowerTable | UhubctlTable | TasmotaTable | CommandTable, Field(discriminator="kind")]
 
 
 class DebuggerTable(_Table):
@@ -213,6 +221,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         "none": NoPowerTable,
         "uhubctl": UhubctlTable,
         "tasmota": TasmotaTable,
+        "command": CommandTable,
     }
     named: list[Any] = [tables[part] for part in location if isinstance(part, str) and part in tables]
     model: type[BaseModel] = named[-1] if named else Rig

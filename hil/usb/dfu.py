@@ -23,6 +23,7 @@ Runner = Callable[[list[str], Callable[[str], None], float], "Outcome"]
 
 INTERNAL_FLASH, DCT, EXTERNAL_FLASH = 0, 1, 2
 TIMEOUT = 120.0  # seconds for one run of dfu-util
+TRIES = 3  # a bootloader whose last transfer was broken off may refuse the first commands
 
 _PROGRESS = re.compile(r"^(Erase|Download|Upload)\s*\t\[[= ]*\]\s+(\d+)%\s+(\d+) bytes")
 _DOWNLOADED = "File downloaded successfully"
@@ -96,6 +97,8 @@ def explain(outcome: Outcome) -> tuple[str, str]:
     """Cause and remedy of a failed run, in words."""
     if outcome.code is None:
         return "dfu-util took too long and was ended", "look at cable and hub, then flash again"
+    if outcome.code < 0:
+        return f"dfu-util was ended by signal {-outcome.code}", "flash again"
     for text, cause, hint in _CAUSES:
         if text in outcome.output:
             return cause, hint
@@ -149,6 +152,11 @@ def _read_lines(process: subprocess.Popen[bytes], on_line: Callable[[str], None]
     return "\n".join(text for text in kept if text.strip())
 
 
+def _refused(outcome: Outcome) -> bool:
+    """Whether the bootloader is there and turned a command away: each run of dfu-util brings it back to idle."""
+    return bool(outcome.code) and any(text in outcome.output for text in ("LIBUSB_ERROR_PIPE", "dfuERROR"))
+
+
 class DfuUtil:
     """One board in DFU mode. ``name`` is what errors call it, such as its slot. Methods raise ``FlashError``.
 
@@ -196,7 +204,14 @@ class DfuUtil:
                 progress(step[2])
 
         ids = f"{self.board.platform.vid:04x}:{self.board.platform.dfu_pid:04x}"
-        return self._run(["-d", ids, "-p", self.board.port, "-i", "0", *options], on_line, TIMEOUT)
+        arguments = ["-d", ids, "-p", self.board.port, "-i", "0", *options]
+        for _ in range(TRIES - 1):
+            outcome = self._run(arguments, on_line, TIMEOUT)
+            if not _refused(outcome):
+                return outcome
+            if "-U" in options:
+                Path(options[-1]).unlink(missing_ok=True)
+        return self._run(arguments, on_line, TIMEOUT)
 
     def _error(self, what: str, outcome: Outcome, found: str = "") -> FlashError:
         cause, hint = explain(outcome)

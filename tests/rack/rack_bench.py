@@ -143,7 +143,7 @@ class BenchBoard:
     def _upload(self, alt: str, address: int, size: int, file: Path) -> Outcome:
         if self.failing_reads:
             self.failing_reads -= 1
-            return Outcome(74, "Error during upload (LIBUSB_ERROR_PIPE)")
+            return Outcome(74, "Error during upload (LIBUSB_ERROR_OVERFLOW)")
         file.write_bytes(self.dct[address : address + size] if alt == "1" else self.flash[address][:size])
         return Outcome(0, "")
 

@@ -18,7 +18,7 @@ from hil.errors import RigError, UsageError
 from hil.rack.power import NoPower, UhubctlPower, cycle, power_for
 from hil.rack.rig import TasmotaTable
 from hil.rack.tasmota import TasmotaPower
-from tests.rack.rack_bench import ARGON
+from tests.rack.rack_bench import ARGON, slot
 
 mqtt: Any = importlib.import_module("paho.mqtt.client")
 enums: Any = importlib.import_module("paho.mqtt.enums")
@@ -148,6 +148,26 @@ def test_a_missing_uhubctl_names_the_package(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RigError, match="apt-get install uhubctl"):
         UhubctlPower("1-1", 2).off()
+
+
+def test_any_command_can_be_a_switch(tmp_path: Path) -> None:
+    mark = tmp_path / "state"
+    script = f"import sys; open({str(mark)!r}, 'a').write(' '.join(sys.argv[1:]) + '\\n')"
+    commands = {state: ["python", "-c", script, state, "{port}"] for state in ("on", "off")}
+    table = slot("x", "1-7", "argon", "6.2.0", power={"kind": "command", **commands})
+    cycle(power_for(table), off_for=0)
+    assert mark.read_text() == "off 1-7\non 1-7\n"
+
+
+def test_a_command_that_fails_is_an_error_of_the_slot() -> None:
+    python = ["python", "-c", "import sys; sys.exit('relay is stuck')"]
+    switch = power_for(
+        slot("x", "1-7", "argon", "6.2.0", power={"kind": "command", "on": python, "off": ["no-such"]})
+    )
+    with pytest.raises(RigError, match=r"cannot switch x on[^$]*relay is stuck"):
+        switch.on()
+    with pytest.raises(RigError, match="no program 'no-such'"):
+        switch.off()
 
 
 def test_a_slot_without_a_switch_says_what_is_missing() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hil.errors import UsageError
-from hil.rack.rig import TasmotaTable, UhubctlTable, find_rig, load_rig
+from hil.rack.rig import CommandTable, TasmotaTable, UhubctlTable, find_rig, load_rig
 
 RIGS = Path(__file__).parents[2] / "rigs"
 GOOD = """
@@ -47,9 +47,9 @@ def test_the_virtual_rig_has_a_board_of_each_kind_of_transport() -> None:
     assert rig.network.kind == "service"
 
 
-def test_the_example_bench_is_valid_and_shows_both_power_switches() -> None:
+def test_the_example_bench_is_valid_and_shows_every_power_switch() -> None:
     slots = load_rig(RIGS / "example-bench.toml").slots
-    assert [type(slot.power) for slot in slots][::2] == [UhubctlTable, TasmotaTable]
+    assert [type(slot.power) for slot in slots] == [UhubctlTable, CommandTable, TasmotaTable]
     assert slots[2].variant == "E Series"
 
 

@@ -105,6 +105,17 @@ def test_leaving_is_judged_by_the_request_not_by_the_exit_status() -> None:
     assert runner.arguments[-4:] == ["-a", "0", "-s", ":leave"]
 
 
+def test_a_bootloader_in_the_middle_of_a_broken_transfer_is_asked_again() -> None:
+    refused = Outcome(74, HEAD + "dfuse_download: libusb_control_transfer returned -9 (LIBUSB_ERROR_PIPE)")
+    outcomes = [refused, refused, Outcome(0, DONE)]
+    DfuUtil(argon(UsbMode.DFU), "argon-1", lambda *_: outcomes.pop(0)).download(0, 0xB4000, b"x")
+    assert outcomes == []
+    outcomes = [refused] * 4
+    with pytest.raises(FlashError, match="refused a command"):
+        DfuUtil(argon(UsbMode.DFU), "argon-1", lambda *_: outcomes.pop(0)).download(0, 0xB4000, b"x")
+    assert len(outcomes) == 1
+
+
 @pytest.mark.parametrize(
     ("code", "output", "cause"),
     [
@@ -118,6 +129,7 @@ def test_leaving_is_judged_by_the_request_not_by_the_exit_status() -> None:
         (74, HEAD + "dfu-util: Page at 0x00000000 can not be erased", "may not erase"),
         (74, HEAD + "Last page at 0x00000fff is not writeable", "may not write"),
         (None, HEAD, "took too long"),
+        (-9, HEAD, "signal 9"),
         (1, "dfu-util: something new", "status 1: dfu-util: something new"),
         (0, HEAD, "status 0"),  # ended well, but never said that it wrote
     ],
