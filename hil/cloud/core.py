@@ -197,6 +197,10 @@ class Cloud:
         """What is known of a device. Raises ``NotFound``."""
         return self._view(self.services.registry.require(device_id_of(device)))
 
+    def devices(self) -> list[DeviceView]:
+        """Every device of this cloud, in the order of registration."""
+        return [self._view(device) for device in self.services.registry.all()]
+
     def devices_of(self, user: User) -> list[DeviceView]:
         """A user's devices, the most recently connected first."""
         views = [self._view(device) for device in self.services.registry.of_owner(user.name)]

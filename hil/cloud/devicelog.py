@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from hil.cloud.journal import Journal
 from hil.cloud.store import Store
 
+KEPT_LINES = 100_000  # of earlier runs
+
 _SCHEMA = (
     """
     CREATE TABLE device_log (id INTEGER PRIMARY KEY, device_id TEXT, at REAL NOT NULL, line TEXT NOT NULL);
@@ -36,6 +38,7 @@ class DeviceLog:
         self._store = store
         self.journal: Journal[LogLine] = Journal()
         store.migrate("device_log", _SCHEMA)
+        store.execute("DELETE FROM device_log WHERE id <= (SELECT MAX(id) FROM device_log) - ?", KEPT_LINES)
 
     def add(self, device_id: str | None, line: str) -> None:
         """Note ``line`` about a device, or about an unknown peer."""

@@ -154,8 +154,7 @@ class DeviceCloud:
 
     def devices(self) -> list[DeviceView]:
         """Every device of this cloud, in the order of registration."""
-        registry = self.core.services.registry
-        return [self.device(known.id) for known in registry.all()]
+        return self._background.call(self.core.devices)
 
     # Presence
 

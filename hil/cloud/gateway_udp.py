@@ -123,9 +123,10 @@ class UdpGateway(asyncio.DatagramProtocol):
             self._handshake(incoming, data, address)
             return
         link = self._link_for(incoming, address)
-        if link is not None:
-            self._record(link, incoming, address)
-        elif address in self._handshakes:
+        if link is not None and self._record(link, incoming, address):
+            return
+        # Not of a known session: perhaps the end of a handshake, or of one that is to replace the session.
+        if address in self._handshakes:
             self._advance(self._handshakes[address], data, address)
         else:
             self.dropped += 1
@@ -135,32 +136,37 @@ class UdpGateway(asyncio.DatagramProtocol):
             return self._by_cid.get(incoming.cid)
         if incoming.device_id is not None:
             return self._by_device.get(incoming.device_id.hex())
-        if incoming.form is Form.PLAIN and address not in self._handshakes:
-            return self._by_address.get(address)
-        return None
+        return self._by_address.get(address) if incoming.form is Form.PLAIN else None
 
-    def _record(self, link: UdpLink, incoming: Incoming, address: Address) -> None:
-        """A protected record for a known link."""
+    def _record(self, link: UdpLink, incoming: Incoming, address: Address) -> bool:
+        """A protected record that may be of ``link``. False when it is not."""
         if link.connection is not None:
-            payloads = link.connection.receive(incoming.record)
-            self._flush(link.connection, address)
-            if link.connection.failed is not None and link.device_session is not None:
-                link.device_session.close(link.connection.failed, forget=True)
-                return
-            if payloads:
-                # The device sends data only after our Finished: the handshake is over for both.
-                link.connection = None
-        else:
-            try:
-                opened = link.session.open(incoming.record)
-            except BadRecord:
-                self.dropped += 1
-                return
-            if opened.content_type == ContentType.ALERT:
-                self._alert(link, opened.payload)
-                return
-            payloads = [opened.payload] if opened.content_type == ContentType.APPLICATION else []
-        self._deliver(link, payloads, address, marked=incoming.form in (Form.MOVE, Form.DEVICE_ID))
+            return self._record_of_new(link, link.connection, incoming, address)
+        try:
+            opened = link.session.open(incoming.record)
+        except BadRecord:
+            return False
+        if opened.content_type == ContentType.ALERT:
+            self._alert(link, opened.payload)
+        elif opened.content_type == ContentType.APPLICATION:
+            marked = incoming.form in (Form.MOVE, Form.DEVICE_ID)
+            self._deliver(link, [opened.payload], address, marked=marked)
+        return True
+
+    def _record_of_new(
+        self, link: UdpLink, connection: ServerConnection, incoming: Incoming, address: Address
+    ) -> bool:
+        """As ``_record`` for a session whose device may still repeat the end of its handshake."""
+        payloads = connection.receive(incoming.record)
+        self._flush(connection, address)
+        if connection.failed is not None and link.device_session is not None:
+            link.device_session.close(connection.failed, forget=True)
+            return True
+        if payloads:
+            # The device sends data only after our Finished: the handshake is over for both.
+            link.connection = None
+            self._deliver(link, payloads, address, marked=False)
+        return bool(payloads)
 
     def _deliver(self, link: UdpLink, payloads: list[bytes], address: Address, *, marked: bool) -> None:
         if not payloads or link.device_session is None:

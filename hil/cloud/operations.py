@@ -18,6 +18,7 @@ from hil.cloud.store import Store
 
 BLOCK = 1024  # bytes of one Data Operation under the newer rule
 MAX_BLOCKS = 16
+KEPT_IN_MEMORY = 50_000  # of the rows of earlier runs, the newest
 LARGE_EVENTS_SINCE = 6300  # system module version from which a block rule applies
 
 _SCHEMA = (
@@ -118,8 +119,9 @@ class Ledger:
         self.journal: Journal[Operation] = Journal()
         self.gate: Gate = lambda _charge: True
         store.migrate("operations", _SCHEMA)
-        for operation in self.rows():
-            self.journal.append(operation)
+        newest = store.query("SELECT * FROM operations ORDER BY id DESC LIMIT ?", KEPT_IN_MEMORY)
+        for row in reversed(newest):
+            self.journal.append(Operation(**dict(row)))
 
     def cost(self, charge: Charge) -> int:
         """How many Data Operations this is worth."""

@@ -21,16 +21,18 @@ from hil.wire.keys import (
 
 _RSA_FILE = "server_rsa.der"
 _EC_FILE = "server_ec.der"
+_RSA_PUBLIC_FILE = "server_rsa.pub.der"
+_EC_PUBLIC_FILE = "server_ec.pub.der"
 
 
 @dataclass(frozen=True, slots=True)
 class ServerKeys:
-    """RSA-2048 for TCP boards, EC P-256 for UDP boards, and the files they are in."""
+    """RSA-2048 for TCP boards, EC P-256 for UDP boards; their public halves also as files for other tools."""
 
     rsa: rsa.RSAPrivateKey
     ec: ec.EllipticCurvePrivateKey
-    rsa_path: Path
-    ec_path: Path
+    rsa_public_path: Path
+    ec_public_path: Path
 
     @property
     def rsa_public_der(self) -> bytes:
@@ -57,7 +59,10 @@ class ServerKeys:
                 f"the server keys in {directory} are mixed up",
                 expected=f"an RSA key in {_RSA_FILE}, a P-256 key in {_EC_FILE}",
             )
-        return cls(rsa_key, ec_key, rsa_path, ec_path)
+        keys = cls(rsa_key, ec_key, directory / _RSA_PUBLIC_FILE, directory / _EC_PUBLIC_FILE)
+        keys.rsa_public_path.write_bytes(keys.rsa_public_der)
+        keys.ec_public_path.write_bytes(keys.ec_public_der)
+        return keys
 
 
 def _load(path: Path) -> PrivateKey:

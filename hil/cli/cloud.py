@@ -1,0 +1,120 @@
+"""``hil cloud``: the Device Cloud on its own, with a log to read while it runs."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from hil.cloud.config import CloudConfig
+from hil.cloud.facade import DeviceCloud
+from hil.cloud.users import Users
+from hil.errors import HilError
+
+DEFAULT_STATE = Path(".hil/cloud")
+_TOKEN_CLIENT = "hil cloud"
+_A_WHILE = 3600.0  # seconds; waiting ends with the next line or a signal
+
+
+@click.command(name="cloud")
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_STATE,
+    show_default=True,
+    help="Where devices, keys, sessions and events are kept.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--tcp-port", default=5683, show_default=True, help="For Photon, P1, Core. 0: any free port.")
+@click.option(
+    "--udp-port", default=5684, show_default=True, help="For all other boards, which know no other."
+)
+@click.option("--http-port", default=8080, show_default=True, help="For particle-cli and the like.")
+@click.option("--no-http", is_flag=True, help="Leave the HTTP API out.")
+@click.option("--owner", default="hil", show_default=True, help="Whose the devices are unless told.")
+@click.option("--password", help="Lets OWNER log in with it; default: only the token printed below.")
+@click.option(
+    "--trust-first-use", is_flag=True, help="Take an unknown device with the first key it shows as its own."
+)
+@click.option("--quiet", is_flag=True, help="No log.")
+def command(
+    state: Path,
+    host: str,
+    tcp_port: int,
+    udp_port: int,
+    http_port: int,
+    no_http: bool,
+    owner: str,
+    password: str | None,
+    trust_first_use: bool,
+    quiet: bool,
+) -> None:
+    """Run the Device Cloud until Ctrl-C.
+
+    Devices keep their sessions over a restart with the same --state.
+    """
+    config = CloudConfig(
+        state_dir=state,
+        host=host,
+        tcp_port=tcp_port,
+        udp_port=udp_port,
+        http_port=None if no_http else http_port,
+        owner=owner,
+        first_use_trust=trust_first_use,
+    )
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        with DeviceCloud(config) as cloud:
+            if password is not None:
+                _let_in(cloud.core.users, owner, password)
+            click.echo(_banner(cloud, owner))
+            _follow(cloud, quiet=quiet)
+    except HilError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo(f"\nthe cloud has stopped; its state stays in {state}")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _let_in(users: Users, owner: str, password: str) -> None:
+    users.ensure(owner)
+    users.set_password(owner, password)
+
+
+def _banner(cloud: DeviceCloud, owner: str) -> str:
+    keys, config = cloud.server_keys, cloud.config
+    rows = {
+        "TCP boards": f"{config.host}:{cloud.tcp_port}   server key {keys.rsa_public_path}",
+        "UDP boards": f"{config.host}:{cloud.udp_port}   server key {keys.ec_public_path}",
+        "HTTP API": cloud.url or "off",
+        "token": f"{_token(cloud.core.users, owner)}   (user {owner})",
+        "devices": ", ".join(f"{view.name} ({view.id})" for view in cloud.devices()) or "none registered yet",
+    }
+    return "\n".join(f"{name:<11}{value}" for name, value in rows.items())
+
+
+def _token(users: Users, owner: str) -> str:
+    """The same token at every start: scripts hold on to it."""
+    kept = (token for token in users.tokens_of(users.ensure(owner)) if token.client == _TOKEN_CLIENT)
+    found = next(kept, None) or users.issue_token(owner, 0, client=_TOKEN_CLIENT)
+    return found.token
+
+
+def _follow(cloud: DeviceCloud, *, quiet: bool) -> None:
+    """Print log lines as they come, until a signal."""
+    journal = cloud.core.services.log.journal
+    position = 0
+    while True:
+        journal.wait(lambda _line: True, position=position, within=_A_WHILE)
+        lines = journal.since(position)
+        position += len(lines)
+        for line in lines:
+            if not quiet:
+                click.echo(str(line))
