@@ -113,6 +113,12 @@ class Board:
         """Whether this platform has the control interface; only the Core has none."""
         return self.platform.id != 0
 
+    @property
+    def enumeration(self) -> tuple[int, int]:
+        """What changes each time the board enumerates anew, as it does when it restarts."""
+        usb = self.usb
+        return usb.bus, usb.address
+
     def identify(self) -> None:
         """Check that the board in the slot is the one of the rig file, and learn its Device OS release.
 

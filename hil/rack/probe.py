@@ -21,6 +21,7 @@ from hil.usb.seriallog import SerialLog
 
 COMMAND_TIMEOUT = 10.0  # seconds: the application's thread answers
 _POLL = 0.05
+_LISTS = (("received", "events"), ("calls", "calls"))  # command and the member that holds its list
 _PAGE_LIMIT = 1000  # pages; a probe that never ends its list is broken
 
 
@@ -86,6 +87,9 @@ class ProbeBoard(Protocol):
     @property
     def has_control(self) -> bool: ...
 
+    @property
+    def enumeration(self) -> object: ...
+
     def control(self) -> ControlChannel: ...
 
     def expect_restart(self, action: Callable[[], object], within: float) -> None: ...
@@ -96,8 +100,7 @@ class Probe:
 
     def __init__(self, board: ProbeBoard) -> None:
         self._board = board
-        self._first_event = 0
-        self._first_call = 0
+        self._begun: tuple[object, dict[str, int]] = (None, {})
 
     def begin(self) -> None:
         """From here on ``received`` and ``calls`` leave out what came before; subscriptions of before are dropped.
@@ -105,8 +108,9 @@ class Probe:
         Called at the start of a test, so that tests do not see each other's events.
         """
         self.unsubscribe()
-        self._first_event = self._end("received", "events")
-        self._first_call = self._end("calls", "calls")
+        self._begun = (None, {})
+        ends = {key: len(self._pages(command, key, 0)) for command, key in _LISTS}
+        self._begun = (self._board.enumeration, ends)
 
     # -- what runs -----------------------------------------------------------------------------------------
 
@@ -180,10 +184,9 @@ class Probe:
         self.command("unsubscribe")
 
     def received(self, start: int = 0) -> list[ReceivedEvent]:
-        """Events received since boot, from the ``start``-th on."""
-        return [
-            ReceivedEvent(str(each["n"]), str(each["d"])) for each in self._pages("received", "events", start)
-        ]
+        """Events received since boot or ``begin``, from the ``start``-th on."""
+        pages = self._pages("received", "events", start)
+        return [ReceivedEvent(str(each["n"]), str(each["d"])) for each in pages]
 
     def wait_received(
         self, name: str, data: str | None = None, within: float = 10.0, start: int = 0
@@ -204,7 +207,7 @@ class Probe:
 
     def calls(self, start: int = 0) -> list[ReceivedCall]:
         """Function calls received since boot or ``begin``, from the ``start``-th on."""
-        pages = self._pages("calls", "calls", start + self._first_call)
+        pages = self._pages("calls", "calls", start)
         return [ReceivedCall(str(each["n"]), str(each["a"])) for each in pages]
 
     def variable(self, name: str, value: bool | int | float | str) -> None:
@@ -239,6 +242,9 @@ class Probe:
         return _object(answer[1].encode())
 
     def _pages(self, command: str, key: str, start: int) -> list[dict[str, Any]]:
+        enumeration, ends = self._begun
+        if enumeration == self._board.enumeration:  # a board that restarted counts from the beginning again
+            start += ends.get(key, 0)
         found: list[dict[str, Any]] = []
         for _ in range(_PAGE_LIMIT):
             page = self.command(command, **{"from": start})
@@ -248,10 +254,6 @@ class Probe:
             found += items
             start = int(page["next"])
         return found
-
-    def _end(self, command: str, key: str) -> int:
-        """The number of items that ``command`` lists now."""
-        return len(self._pages(command, key, 0))
 
     def _until(
         self, condition: Callable[[], bool], within: float, what: str, seen: Callable[[], object]

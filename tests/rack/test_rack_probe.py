@@ -54,6 +54,7 @@ class Contract:
             "subscribe": lambda: (-200, {}),
             "variable": lambda: (0, {}),
             "function": lambda: (0, {}),
+            "unsubscribe": lambda: (0, {}),
         }
         return replies[str(command["c"])]() if command["c"] in replies else (-120, {})
 
@@ -65,6 +66,7 @@ class ProbeOnly:
         self.name = "argon-1"
         self.serial = SerialLog("argon-1")
         self.has_control = has_control
+        self.enumeration: object = 5
         self._channel = ControlChannel(argon(), FakeUsbTransport(contract.control), sleep=lambda _: None)
 
     def control(self) -> ControlChannel:
@@ -103,6 +105,19 @@ def test_all_pages_are_fetched() -> None:
     assert [command.get("from") for command in contract.seen] == [0, 8, 16, 20]
     assert there.received(18) == [ReceivedEvent("garden/18", "18"), ReceivedEvent("garden/19", "19")]
     assert there.calls() == [ReceivedCall("f", "x")]
+
+
+def test_a_test_begins_with_empty_lists_and_a_restart_begins_them_anew() -> None:
+    contract = Contract()
+    board = ProbeOnly(contract)
+    there = Probe(board)
+    there.begin()
+    assert contract.seen[0] == {"c": "unsubscribe"}
+    assert there.received() == []
+    contract.events.append({"n": "new", "d": ""})
+    assert there.received() == [ReceivedEvent("new", "")]
+    board.enumeration, contract.events = 6, [{"n": "after the restart", "d": ""}]
+    assert there.received() == [ReceivedEvent("after the restart", "")]
 
 
 def test_waiting_for_an_event_lists_what_came_instead() -> None:
