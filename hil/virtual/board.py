@@ -24,6 +24,8 @@ from hil.virtual.scheduler import Scheduler, ThreadScheduler
 from hil.virtual.tinker import Tinker
 from hil.virtual.usbdevice import UsbDevice
 
+ORDERLY_DELAY = 0.1
+
 __all__ = ["BoardNetwork", "BoardSpec", "VirtualBoard"]
 
 
@@ -103,14 +105,14 @@ class VirtualBoard:
     def request_reset(self, reason: str, *, mode: str = "normal", delay: float = 1.0) -> None:
         """Reset after ``delay`` seconds. A reset that comes first cancels this one.
 
-        ``mode``: ``normal``, ``safe``, ``dfu``, ``listening`` or ``safe_listening``. Without delay there is no time to
-        say goodbye to the cloud.
+        ``mode``: ``normal``, ``safe``, ``dfu``, ``listening`` or ``safe_listening``. With a delay below 0.1 s it is a
+        forced one, which has no time to say goodbye to the cloud.
         """
         asked_in = self._start_number
 
         def reset() -> None:
             if self._powered and self._start_number == asked_in:
-                self._halt(reason if delay > 0 else None)
+                self._halt(reason if delay >= ORDERLY_DELAY else None)
                 self._start(mode, reason)
 
         self._scheduler.call_later(delay, reset)

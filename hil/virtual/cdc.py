@@ -18,6 +18,8 @@ from hil.virtual.usbdevice import TYPE_VENDOR, SerialFace, Setup, Stall, UsbDevi
 
 DFU_TOUCH_BAUD = 14400
 LISTENING_TOUCH_BAUD = 28800
+# The board resets inside the touch, but the host hears of it when it next asks the hub.
+TOUCH_DELAY = 0.05
 
 _RAW = 0x50
 _RAW_MAX_REPLY = 64
@@ -37,7 +39,7 @@ class BoardSerial(SerialFace):
     def line_coding(self, baud: int) -> None:
         machine = self._system.machine
         if baud == DFU_TOUCH_BAUD:
-            machine.request_reset("dfu_mode", mode="dfu", delay=0.0)
+            machine.request_reset("dfu_mode", mode="dfu", delay=TOUCH_DELAY)
         elif baud == LISTENING_TOUCH_BAUD and version_tuple(machine.device_os) < _LISTENING_TOUCH_GONE:
             self._system.start_listening()
 

@@ -23,7 +23,7 @@ def listening(tmp_path: Path, name: str) -> Bench:
 def test_14400_is_dfu_at_once_and_only_for_once(tmp_path: Path, name: str) -> None:
     bench = Bench(tmp_path, name)
     bench.open_serial(14400)
-    bench.clock.advance(0)
+    bench.clock.advance(0.05)
     assert bench.port.history == ["normal", "-", "dfu"]
     assert bench.clouds[0].calls[-1] == "stop None None"  # no time for a goodbye
     bench.board.press_reset()
