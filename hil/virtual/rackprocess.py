@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hil.errors import HilError, RigError
-from hil.virtual import linux, rackbase
+from hil.virtual import linux, namespaces, rackbase
 from hil.virtual.kernel import VirtualKernel
 from hil.virtual.supervisor import Supervisor
 from hil.virtual.vexec import RACK_VARIABLE
@@ -144,12 +144,13 @@ def _live(kernel: VirtualKernel, control: socket.socket, compose: Compose) -> No
         }
         door = Supervisor(kernel.base, kernel.calls, environment)
         _report(control, up=True)
-        try:
-            control.recv(1)
-        finally:
-            # Tidying is bounded: a board that hangs does not keep the rack alive.
-            _end_within(_STOP_SECONDS)
-            door.close()
+        # A launcher that dies closes its end; a SIGTERM does the same from this side.
+        signal.signal(signal.SIGTERM, lambda _number, _frame: control.shutdown(socket.SHUT_RDWR))
+        control.recv(1)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        _end_within(_STOP_SECONDS)
+        door.close()
+    linux.unmount(str(namespaces.Layout(kernel.base / "root").root))
     rackbase.remove(kernel.base)
 
 
@@ -173,7 +174,7 @@ def _on_terminate(_number: int, _frame: object) -> None:
 
 
 def _end_within(seconds: float) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Tidying is bounded: a board that hangs does not keep the rack alive."""
     timer = threading.Timer(seconds, os._exit, (1,))
     timer.daemon = True
     timer.start()

@@ -191,7 +191,8 @@ class UsbDevice:
         if setup.b_request == _GET_DESCRIPTOR and setup.is_in:
             return self.descriptor(setup.w_value >> 8, setup.w_value & 0xFF)
         if setup.b_request == _GET_STATUS:
-            return b"\0\0"
+            self_powered = setup.recipient == 0 and self.configuration_descriptor[7] >> 6 & 1
+            return bytes([self_powered, 0])
         if setup.b_request == _GET_CONFIGURATION:
             return bytes([self.configuration])
         if setup.b_request == _SET_CONFIGURATION:

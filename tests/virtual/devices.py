@@ -117,6 +117,10 @@ class DfuDevice(UsbDevice):
         self._address = 0
         self._blocks = 0
 
+    def restart_count(self) -> None:
+        """``on_block`` counts from 1 again."""
+        self._blocks = 0
+
     def class_or_vendor(self, setup: Setup, data: bytes) -> bytes:
         handler = {1: self._download, 2: self._upload, 3: self._status, 4: self._idle, 6: self._idle}
         if setup.b_request == 5:
@@ -168,6 +172,8 @@ class Bench:
     def __init__(self, kernel: VirtualKernel) -> None:
         self.kernel = kernel
         self.devices: dict[str, UsbDevice] = {}
+        self._paused = threading.Event()
+        self._go_on = threading.Event()
 
     def plug(self, port: str, kind: str, serial: str = SERIAL) -> None:
         """``kind`` is cdc (becomes dfu by a 14400 touch) or dfu (becomes cdc by leaving)."""
@@ -216,6 +222,30 @@ class Bench:
         device = self.devices[port]
         assert isinstance(device, DfuDevice)
         device.on_block = lambda count: self.unplug(port) if count == block else None
+
+    def pause_at_block(self, port: str, block: int) -> None:
+        """Holds the transfer of ``block`` until ``go_on``."""
+        device = self.devices[port]
+        assert isinstance(device, DfuDevice)
+        self._paused.clear()
+        self._go_on.clear()
+        device.restart_count()
+
+        def hold(count: int) -> None:
+            if count == block:
+                self._paused.set()
+                self._go_on.wait(10)
+
+        device.on_block = hold
+
+    def wait_paused(self, _port: str) -> bool:
+        return self._paused.wait(10)
+
+    def go_on(self, port: str) -> None:
+        device = self.devices[port]
+        assert isinstance(device, DfuDevice)
+        device.on_block = lambda _count: None
+        self._go_on.set()
 
     def usage(self) -> dict[str, int]:
         mounts = Path("/proc/self/mountinfo").read_text()
