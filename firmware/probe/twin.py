@@ -7,8 +7,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from hil.wire.messages import VariableType
-
 from hil.virtual.wiring import (
     ERROR_INVALID_ARGUMENT,
     ERROR_INVALID_STATE,
@@ -20,6 +18,7 @@ from hil.virtual.wiring import (
     VariableValue,
     Wiring,
 )
+from hil.wire.messages import VariableType
 
 PAGE = 8  # events and calls in one reply
 ANSWER = 42
