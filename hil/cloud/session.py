@@ -192,10 +192,16 @@ class DeviceSession:
         self.log(f"{kind.name} came twice, message {message.mid}")
         with self.services.store.transaction():
             if kind is Kind.EVENT:
-                self._handlers.repeated_event(self, message)
+                self._count_again(message)
             self.save()
         if known is not None:
             self.link.send(known)
+
+    def _count_again(self, message: Message) -> None:
+        try:
+            self._handlers.repeated_event(self, message)
+        except WireError as error:
+            self.log(f"not the event it repeats: {error.what}")
 
     def _reply(self, request: Message, reply: Message) -> None:
         data = encode(reply)

@@ -155,6 +155,12 @@ class ScriptedBoard:
         if sock is not None:
             sock.close()
 
+    def start_anew(self, mid: int) -> None:
+        """Power off and forget the session; message ids go on from ``mid`` on UDP."""
+        self.power_off()
+        self.session = None
+        self._mid = mid
+
     # What a test has it do
 
     def next_mid(self) -> int:
@@ -211,12 +217,15 @@ class ScriptedBoard:
         return self.wait_ack(message.mid, position)
 
     def send(self, message: Message) -> None:
-        """Send anything."""
+        """Send any message."""
+        self.send_raw(encode(message))
+
+    def send_raw(self, data: bytes) -> None:
+        """Send any bytes inside the session."""
         with self._lock:
             sock = self._socket
             if sock is None:
                 return
-            data = encode(message)
             # A board that is being switched off loses what it was about to say.
             with contextlib.suppress(OSError):
                 if self._tcp is not None:
