@@ -262,7 +262,8 @@ def decode(data: bytes) -> Message:
     A payload marker with nothing behind it is taken as "no payload": devices may write it for empty event
     data. Everything else that RFC 7252 calls a format error is refused.
     """
-    if len(data) < 4:
+    end = len(data)
+    if end < 4:
         raise WireError(
             "CoAP message is too short", expected="at least 4 bytes", found=data.hex() or "nothing"
         )
@@ -272,39 +273,69 @@ def decode(data: bytes) -> Message:
         raise WireError(
             "not a CoAP message", expected="version 1, token of 0 to 8 bytes", found=data[:4].hex()
         )
-    position = 4 + token_length
-    if code == 0 and len(data) > 4:
+    if code == 0 and end > 4:
         raise WireError("empty CoAP message with something behind it", found=data[:32].hex())
-    if len(data) < position:
+    position = 4 + token_length
+    if end < position:
         raise WireError("CoAP message ends inside its token", found=data.hex())
-    options, position = _decode_options(data, position)
-    return Message(_TYPES[first >> 4 & 3], code, mid, data[4 : 4 + token_length], options, data[position:])
+    draft = _Draft()
+    draft.type = _TYPES[first >> 4 & 3]
+    draft.code = code
+    draft.mid = mid
+    draft.token = data[4:position]
+    draft.options, position = _decode_options(data, position, end)
+    draft.payload = data[position:]
+    draft.__class__ = Message  # type: ignore[assignment]  # allowed between classes with the same slots
+    return draft  # type: ignore[return-value]
 
 
 _TYPES = (Type.CON, Type.NON, Type.ACK, Type.RST)
 
 
-def _decode_options(data: bytes, position: int) -> tuple[tuple[tuple[int, bytes], ...], int]:
-    """The options that start at ``position``, and where the payload starts."""
+class _Draft:
+    """A ``Message`` while ``decode`` fills it in; it has the same slots and becomes one by its class alone.
+
+    The constructor of a frozen dataclass sets each field by a call of ``object.__setattr__``, which was a third
+    of decoding; here they are plain assignments. Nobody but ``decode`` ever sees a draft.
+    """
+
+    __slots__ = Message.__slots__
+    type: Type
+    code: int
+    mid: int
+    token: bytes
+    options: tuple[tuple[int, bytes], ...]
+    payload: bytes
+
+
+def _decode_options(data: bytes, position: int, end: int) -> tuple[tuple[tuple[int, bytes], ...], int]:
+    """The options from ``position`` on, and where the payload starts; ``end`` is the length of ``data``.
+
+    One-byte lengths, common in names, are read in place: a call for each shows in ``bench.codec``. The payload
+    marker is looked for only where its upper nibble, 15, can be.
+    """
     options: list[tuple[int, bytes]] = []
     number = 0
-    end = len(data)
     while position < end:
         head = data[position]
         position += 1
-        if head == _PAYLOAD_MARKER:
-            break
         delta = head >> 4
         length = head & 0x0F
         if delta > 12:
+            if head == _PAYLOAD_MARKER:
+                break
             delta, position = _extended(data, position, delta)
-        if length > 12:
+        if length == 13 and position < end:
+            length = 13 + data[position]
+            position += 1
+        elif length > 12:
             length, position = _extended(data, position, length)
         number += delta
-        if position + length > end:
+        stop = position + length
+        if stop > end:
             raise WireError(f"CoAP option {number} runs past the end", found=data[:64].hex())
-        options.append((number, data[position : position + length]))
-        position += length
+        options.append((number, data[position:stop]))
+        position = stop
     return tuple(options), position
 
 
