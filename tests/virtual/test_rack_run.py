@@ -59,7 +59,7 @@ def running(script: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
         try:
             yield process, process.stdout.readline().split()
         finally:
-            process.kill()
+            process.terminate()  # the launcher ends the command and the rack
 
 
 def ended(pid: int) -> bool:
@@ -88,6 +88,7 @@ def eventually_gone(path: Path) -> bool:
     return not path.exists()
 
 
+PROMPT = "=> "
 READY = 'echo "$$ $HIL_RACK $PPID"; '
 
 
@@ -200,7 +201,7 @@ class Terminal:
     def __init__(self, *command: str) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.execvpe(RACK[0], [*RACK, *command], environment() | {"PS1": "", "TERM": "dumb"})
+            os.execvpe(RACK[0], [*RACK, *command], environment() | {"PS1": PROMPT, "TERM": "dumb"})
         self.text = ""
 
     def wait_for(self, text: str) -> None:
@@ -225,23 +226,24 @@ class Terminal:
 
 def test_an_interactive_shell_has_keys_and_job_control() -> None:
     terminal = Terminal("bash", "--norc", "-i")
-    terminal.type("echo re''ady\n")
-    terminal.wait_for("ready")
-    busy = "sh -c 'echo run''ning; exec sleep 1000'\n"
+    busy = """sh -c 'trap "echo go""es on" CONT; echo run''ning; while :; do sleep 0.05; done'\n"""
+    terminal.wait_for(PROMPT)
     terminal.type(busy)
     terminal.wait_for("running")
     terminal.type("\x03")
+    terminal.wait_for(PROMPT)
     terminal.type("echo interrupted=$?\n")
     terminal.wait_for("interrupted=130")
     terminal.type(busy)
     terminal.wait_for("running")
     terminal.type("\x1a")
     terminal.wait_for("Stopped")
+    terminal.wait_for(PROMPT)
     terminal.type("fg\n")
-    terminal.wait_for("exec sleep 1000")
+    terminal.wait_for("goes on")
     terminal.type("\x03")
-    terminal.type("jobs; echo left=$?; exit 9\n")
-    terminal.wait_for("left=0")
+    terminal.wait_for(PROMPT)
+    terminal.type("exit 9\n")
     assert terminal.status() == 9
 
 
