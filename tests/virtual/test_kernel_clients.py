@@ -29,7 +29,9 @@ def client(tmp_path: Path) -> Any:
             str(HERE / "kernelclients.py"),
             name,
         ]
-        environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+        }
         environment.pop("HIL_RACK", None)
         result = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100, check=False

@@ -28,7 +28,7 @@ PATIENCE = 20.0
 
 
 def environment() -> dict[str, str]:
-    found = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    found = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])}
     found.pop("HIL_RACK", None)
     return found
 
@@ -224,9 +224,16 @@ class Terminal:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
+# Says that it runs and that it was continued; in halves, for the terminal shows what is typed.
+BUSY = (
+    'import signal; signal.signal(signal.SIGCONT, lambda *_: print("goes" + " on", flush=True)); '
+    'print("run" + "ning", flush=True); [signal.pause() for _ in range(9)]'
+)
+
+
 def test_an_interactive_shell_has_keys_and_job_control() -> None:
     terminal = Terminal("bash", "--norc", "-i")
-    busy = """sh -c 'trap "echo go""es on" CONT; echo run''ning; while :; do sleep 0.05; done'\n"""
+    busy = f"{sys.executable} -c '{BUSY}'\n"
     terminal.wait_for(PROMPT)
     terminal.type(busy)
     terminal.wait_for("running")
