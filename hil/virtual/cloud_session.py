@@ -232,6 +232,8 @@ class CloudSession:
     async def _read(self) -> None:
         while True:
             data = await self.link.receive()
+            if self._last_ping > self._last_heard:
+                self.wake_timers()  # they wait for the end of the ping's time
             self._last_heard = time.monotonic()
             self.cache.restores = 0
             try:

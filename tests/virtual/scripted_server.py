@@ -160,16 +160,19 @@ class DtlsServer(Script):
         super().__init__()
         number = next(_hosts)
         self.host = f"127.77.{os.getpid() % 250 + 1}.{number % 250 + 1}"
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((self.host, 5684))
-        self._socket.settimeout(WITHIN)
+        self.open()
         self.connection: dtls.ServerConnection | None = None
         self.session: dtls.Session | None = None
         self.peer: tuple[str, int] = ("", 0)
         self.handshakes = 0
         self.datagrams: list[bytes] = []  # each application datagram of the board as it came
-        self.deaf = False
         self._ready: list[bytes] = []
+
+    def open(self) -> None:
+        """Be there (again): until then the board's datagrams are refused."""
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((self.host, 5684))
+        self._socket.settimeout(WITHIN)
 
     def receive(self) -> Message:
         while not self._ready:
@@ -211,6 +214,16 @@ class DtlsServer(Script):
 
     def send_raw(self, datagram: bytes) -> None:
         self._socket.sendto(datagram, self.peer)
+
+    def discard(self) -> None:
+        """Forget what has arrived; for a board that is off."""
+        self._socket.setblocking(False)
+        try:
+            while True:
+                self._take(self._socket.recvfrom(65536)[0])
+        except BlockingIOError:
+            self._ready.clear()
+        self._socket.settimeout(WITHIN)
 
     def close_notify(self) -> None:
         assert self.session is not None
