@@ -63,10 +63,12 @@ class CloudBoard(Board):
 
     def come_online(self, within: float = ONLINE_WITHIN) -> None:
         """Wait until the board is online; one that stays away is reset once. Raises ``CloudError``."""
-        if self._cloud.online(self):
+        if self._cloud.online(self) and self.probe.connected():
             return
         try:
+            self.probe.connect()  # a test may have sent it away
             self._cloud.wait_online(self, within=within / 4)
+            self.probe.wait_connected(within / 4)
         except (AssertionError, HilError):
             self.reset()
             try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +22,8 @@ from hil.usb.seriallog import SerialLog
 
 COMMAND_TIMEOUT = 10.0  # seconds: the application's thread answers
 _POLL = 0.05
+_BURST = 4  # events within a second that Device OS accepts (protocol fact sheet 6)
+_BURST_WINDOW = 1.1  # seconds, a little more than the board's
 _LISTS = (("received", "events"), ("calls", "calls"))  # command and the member that holds its list
 _PAGE_LIMIT = 1000  # pages; a probe that never ends its list is broken
 
@@ -101,6 +104,7 @@ class Probe:
     def __init__(self, board: ProbeBoard) -> None:
         self._board = board
         self._begun: tuple[object, dict[str, int]] = (None, {})
+        self._published: deque[float] = deque(maxlen=_BURST)
 
     def begin(self) -> None:
         """From here on ``received`` and ``calls`` leave out what came before; subscriptions of before are dropped.
@@ -157,8 +161,14 @@ class Probe:
             lambda: self.connected() is connected, within, f"connected is {connected}", self.connected
         )
 
-    def publish(self, name: str, data: str = "", flags: str = "", ttl: int = 60) -> int:
-        """Publish a private event. ``flags``: ``""``, ``"ack"`` or ``"noack"``. Returns its number in this boot."""
+    def publish(self, name: str, data: str = "", flags: str = "", ttl: int = 60, *, pace: bool = True) -> int:
+        """Publish a private event. ``flags``: ``""``, ``"ack"`` or ``"noack"``. Returns its number in this boot.
+
+        Device OS refuses the fifth event within a second; with ``pace`` this waits for its turn instead.
+        """
+        if pace:
+            self._wait_for_turn()
+        self._published.append(time.monotonic())
         return int(self.command("publish", n=name, d=data, f=flags, ttl=ttl)["id"])
 
     def published(self, number: int) -> PublishState:
@@ -254,6 +264,11 @@ class Probe:
             found += items
             start = int(page["next"])
         return found
+
+    def _wait_for_turn(self) -> None:
+        """Wait until another event fits into the board's rate limit."""
+        if len(self._published) == _BURST:
+            time.sleep(max(0.0, self._published[0] + _BURST_WINDOW - time.monotonic()))
 
     def _until(
         self, condition: Callable[[], bool], within: float, what: str, seen: Callable[[], object]

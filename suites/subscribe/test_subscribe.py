@@ -3,56 +3,57 @@
 from __future__ import annotations
 
 
-def test_an_event_published_at_the_cloud_reaches_the_board(board, cloud, operations):
-    board.probe.subscribe("alarm/fire")
-    cloud.publish("alarm/fire", "kitchen")
-    assert board.probe.wait_received("alarm/fire", within=5).data == "kitchen"
+def test_an_event_published_at_the_cloud_reaches_the_board(board, cloud, operations, topic):
+    board.probe.subscribe(f"{topic}/alarm/fire")
+    cloud.publish(f"{topic}/alarm/fire", "kitchen")
+    assert board.probe.wait_received(f"{topic}/alarm/fire", within=5).data == "kitchen"
     assert operations.spent(board) == {"subscribe": 1}
 
 
-def test_an_event_of_one_board_reaches_another(board, peer, operations):
-    board.probe.subscribe("door/open")
-    peer.probe.publish("door/open", "front")
-    assert board.probe.wait_received("door/open", within=5).data == "front"
+def test_an_event_of_one_board_reaches_another(board, peer, operations, topic):
+    board.probe.subscribe(f"{topic}/door/open")
+    peer.probe.publish(f"{topic}/door/open", "front")
+    assert board.probe.wait_received(f"{topic}/door/open", within=5).data == "front"
     assert operations.spent(board) == {"subscribe": 1}
     assert operations.spent(peer) == {"publish": 1}
 
 
-def test_a_board_hears_its_own_event(board, operations):
-    board.probe.subscribe("echo/self")
-    board.probe.publish("echo/self", "hello")
-    assert board.probe.wait_received("echo/self", within=5).data == "hello"
+def test_a_board_hears_its_own_event(board, operations, topic):
+    board.probe.subscribe(f"{topic}/echo/self")
+    board.probe.publish(f"{topic}/echo/self", "hello")
+    assert board.probe.wait_received(f"{topic}/echo/self", within=5).data == "hello"
     assert operations.spent(board) == {"publish": 1, "subscribe": 1}
 
 
-def test_a_prefix_matches_from_the_start_and_in_its_own_case(board, cloud, operations):
-    board.probe.subscribe("motion/")
-    for name in ("Motion/hall", "a/motion/hall", "motion", "motion/hall"):
-        cloud.publish(name, name)
-    assert board.probe.wait_received("motion/hall", within=5).data == "motion/hall"
-    assert [event.name for event in board.probe.received()] == ["motion/hall"]
+def test_a_prefix_matches_from_the_start_and_in_its_own_case(board, cloud, operations, topic):
+    board.probe.subscribe(f"{topic}/motion/")
+    wanted = f"{topic}/motion/hall"
+    for name in (wanted.replace("motion", "Motion"), f"a/{wanted}", f"{topic}/motion", wanted):
+        cloud.publish(name, "x")
+    board.probe.wait_received(wanted, within=5)
+    assert [event.name for event in board.probe.received()] == [wanted]
     assert operations.spent(board) == {"subscribe": 1}
 
 
-def test_two_matching_subscriptions_bring_one_message(board, cloud, operations):
-    board.probe.subscribe("level/")
-    board.probe.subscribe("level/high")
-    cloud.publish("level/high", "9")
-    board.probe.wait_received("level/high", within=5)
+def test_two_matching_subscriptions_bring_one_message(board, cloud, operations, topic):
+    board.probe.subscribe(f"{topic}/level/")
+    board.probe.subscribe(f"{topic}/level/high")
+    cloud.publish(f"{topic}/level/high", "9")
+    board.probe.wait_received(f"{topic}/level/high", within=5)
     assert operations.spent(board) == {"subscribe": 1}
 
 
-def test_another_owners_events_are_not_delivered(board, cloud, operations):
-    board.probe.subscribe("alarm/")
-    cloud.publish("alarm/stranger", "boo", owner="stranger")
-    cloud.publish("alarm/mine", "yes")
-    assert board.probe.wait_received("alarm/mine", within=5).data == "yes"
-    assert [event.name for event in board.probe.received()] == ["alarm/mine"]
+def test_another_owners_events_are_not_delivered(board, cloud, operations, topic):
+    board.probe.subscribe(f"{topic}/alarm/")
+    cloud.publish(f"{topic}/alarm/stranger", "boo", owner="stranger")
+    cloud.publish(f"{topic}/alarm/mine", "yes")
+    assert board.probe.wait_received(f"{topic}/alarm/mine", within=5).data == "yes"
+    assert [event.name for event in board.probe.received()] == [f"{topic}/alarm/mine"]
     assert operations.spent(board) == {"subscribe": 1}
 
 
-def test_the_largest_event_for_the_board_arrives_whole(board, cloud):
+def test_the_largest_event_for_the_board_arrives_whole(board, cloud, topic):
     data = "0123456789abcdef" * 38  # 608 bytes, within the limit of every board
-    board.probe.subscribe("bulk/")
-    cloud.publish("bulk/data", data)
-    assert board.probe.wait_received("bulk/data", within=5).data == data
+    board.probe.subscribe(f"{topic}/bulk/")
+    cloud.publish(f"{topic}/bulk/data", data)
+    assert board.probe.wait_received(f"{topic}/bulk/data", within=5).data == data
