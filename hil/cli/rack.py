@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from hil.errors import HilError
+from hil.errors import HilError, UsageError
 from hil.virtual import composition, images, launcher, rackbase, rackplan, vexec
 
 DEFAULT_RIG = Path("rigs/virtual.toml")
@@ -42,12 +42,26 @@ def run(rig: Path, state: Path, program: tuple[str, ...]) -> None:
     Example: hil rack run -- pytest suites
     """
     try:
+        launcher.refuse_inside()
         plan = rackplan.read_plan(rig)
-        images.build_images(plan.images)
+        _prepare(plan, state)
         status = launcher.run(program, composition.board_rack(plan, state.absolute()))
     except HilError as error:
         raise click.ClickException(str(error)) from error
     sys.exit(status)
+
+
+def _prepare(plan: rackplan.RackPlan, state: Path) -> None:
+    """Directories and images, while errors can still be said to whoever can mend them."""
+    try:
+        images.build_images(plan.images)
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {error.filename}",
+            found=str(error.strerror),
+            hint="run from a directory of your own, or say --state",
+        ) from error
 
 
 @command.command(name="exec", context_settings=_COMMAND)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import stat
 import struct
@@ -18,6 +19,8 @@ from pathlib import Path
 
 from hil.virtual import linux
 from hil.virtual.trouble import step
+
+_log = logging.getLogger(__name__)
 
 _HEADER = struct.Struct("<IIQQIIII")
 _READ_SIZE = 256 * 1024
@@ -206,6 +209,10 @@ class FuseServer:
             self.reply(request.unique, handler(request))
         except OSError as error:
             self.reply_error(request.unique, error.errno or errno.EIO)
+        except Exception:
+            # No answer would leave the caller waiting for ever.
+            _log.exception("operation %d failed", request.op)
+            self.reply_error(request.unique, errno.EIO)
 
     def _init(self, request: Request) -> bytes:
         _, _, readahead, _ = struct.unpack_from("<IIII", request.body)

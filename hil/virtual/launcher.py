@@ -25,12 +25,7 @@ _LEFTOVER_SECONDS = 2.0
 
 def run(command: Sequence[str], compose: Compose) -> int:
     """Starts a rack, runs ``command`` in it, ends the rack. Returns the exit status (128 + n for signal n)."""
-    if vexec.inside():
-        raise UsageError(
-            "this shell already runs inside a virtual rack",
-            found=f"{vexec.RACK_VARIABLE}={vexec.inside()}",
-            hint="run the command as it is, or leave the rack first",
-        )
+    refuse_inside()
     linux.adopt_orphans()
     handle = rackprocess.start(compose)
     try:
@@ -38,6 +33,16 @@ def run(command: Sequence[str], compose: Compose) -> int:
     finally:
         _end_leftovers(handle.pid)
         handle.stop()
+
+
+def refuse_inside() -> None:
+    """Raises ``UsageError`` in a process that runs inside a rack: a second listener of tty calls cannot be had."""
+    if vexec.inside():
+        raise UsageError(
+            "this shell already runs inside a virtual rack",
+            found=f"{vexec.RACK_VARIABLE}={vexec.inside()}",
+            hint="run the command as it is, or leave the rack first",
+        )
 
 
 def join(base: Path, command: Sequence[str]) -> int:
@@ -63,7 +68,9 @@ class _Client:
         while True:
             status = self._look()
             if status is not None:
-                return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+                return (
+                    os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+                )
             information = signal.sigwaitinfo({*_FORWARDED, signal.SIGCHLD})
             number = information.si_signo
             if number == signal.SIGCHLD:

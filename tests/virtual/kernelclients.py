@@ -79,7 +79,11 @@ def serial_line(steering: Steering) -> Any:
         with serial.Serial("/dev/ttyACM0", 28800, exclusive=None) as second:
             second.dtr = True
         port.baudrate = 123456
-    return {"answer": answer, "lines": lines, "seen": steering.seen("1-1")}
+    # The rack hears of the close a moment later.
+    deadline = time.monotonic() + PATIENCE
+    while (seen := steering.seen("1-1"))[-1] != ["lines", [False, False]] and time.monotonic() < deadline:
+        pass
+    return {"answer": answer, "lines": lines, "seen": seen}
 
 
 def nobody_listens(steering: Steering) -> Any:
