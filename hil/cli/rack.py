@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from hil.errors import HilError, UsageError
-from hil.virtual import composition, images, launcher, rackbase, rackplan, vexec
+from hil.virtual import composition, images, launcher, powerstrip, rackbase, rackplan, vexec
 
 DEFAULT_RIG = Path("rigs/virtual.toml")
 DEFAULT_STATE = Path(".hil/virtual")
@@ -35,17 +35,28 @@ def command() -> None:
     show_default=True,
     help="Where the boards' flash memory is kept between runs.",
 )
+@click.option(
+    "--mode",
+    type=click.Choice(["normal", "dfu", "listening", "safe"]),
+    default="normal",
+    show_default=True,
+    help="How the boards start, as with the MODE button held.",
+)
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
-def run(rig: Path, state: Path, program: tuple[str, ...]) -> None:
+def run(rig: Path, state: Path, mode: str, program: tuple[str, ...]) -> None:
     """Run COMMAND in a rack of its own; needs no root. Ends with the command's exit status.
 
-    Example: hil rack run -- pytest suites
+    \b
+    Examples: hil rack run -- pytest suites
+              hil rack run -- lsusb
+              hil rack run --mode dfu -- dfu-util -l
+              hil rack run -- bash
     """
     try:
         launcher.refuse_inside()
         plan = rackplan.read_plan(rig)
         _prepare(plan, state)
-        status = launcher.run(program, composition.board_rack(plan, state.absolute()))
+        status = launcher.run(program, composition.board_rack(plan, state.absolute(), mode))
     except HilError as error:
         raise click.ClickException(str(error)) from error
     sys.exit(status)
@@ -104,6 +115,20 @@ def _choose(pid: int | None, latest: bool) -> Path:
     return racks[-1].base
 
 
+@command.command(name="power")
+@click.argument("action", type=click.Choice(powerstrip.ACTIONS))
+@click.argument("port")
+def power(action: str, port: str) -> None:
+    """Inside a rack: plug the board at USB port PORT in (on), unplug it (off) or press its RESET button.
+
+    Example: hil rack power off 1-3
+    """
+    try:
+        powerstrip.switch(action, port)
+    except HilError as error:
+        raise click.ClickException(str(error)) from error
+
+
 @command.command(name="images")
 @click.option("--rig", type=click.Path(path_type=Path), default=DEFAULT_RIG, show_default=True)
 def build_images(rig: Path) -> None:
@@ -111,5 +136,16 @@ def build_images(rig: Path) -> None:
     try:
         for path in images.build_images(rackplan.read_plan(rig).images):
             click.echo(str(path))
+    except HilError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@command.command()
+@click.argument("action", type=click.Choice(powerstrip.ACTIONS))
+@click.argument("port")
+def power(action: str, port: str) -> None:
+    """Unplug, plug in or reset the virtual board on PORT (such as 1-3), inside a rack."""
+    try:
+        powerstrip.switch(action, port)
     except HilError as error:
         raise click.ClickException(str(error)) from error

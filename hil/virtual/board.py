@@ -85,9 +85,9 @@ class VirtualBoard:
 
     # -- power ---------------------------------------------------------------------------------------
 
-    def power_on(self) -> None:
-        """Plug the board in."""
-        self._scheduler.run(self._power_up)
+    def power_on(self, mode: str = "normal") -> None:
+        """Plug the board in; ``mode`` ``dfu``, ``listening`` or ``safe`` as with its MODE button held."""
+        self._scheduler.run(lambda: self._power_up(mode))
 
     def power_off(self) -> None:
         """Unplug it: no goodbye, backup RAM is lost."""
@@ -137,10 +137,10 @@ class VirtualBoard:
 
     # -- on the board's thread -------------------------------------------------------------------------
 
-    def _power_up(self) -> None:
+    def _power_up(self, mode: str) -> None:
         if not self._powered:
             self._powered = True
-            self._start("normal", "power_down")
+            self._start(mode, "power_down")
 
     def _power_down(self) -> None:
         if self._powered:

@@ -1,4 +1,4 @@
-"""Puts a rack together inside its namespaces: network, kernel, boards, and the service that commands the network."""
+"""Puts a rack together inside its namespaces: network, kernel, boards, and what commands network and power."""
 
 from __future__ import annotations
 
@@ -8,16 +8,23 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hil.virtual import powerstrip
 from hil.virtual.kernel import VirtualKernel
+from hil.virtual.powerstrip import VARIABLE as POWER_VARIABLE
+from hil.virtual.powerstrip import PowerStrip
 from hil.virtual.rackplan import PlannedBoard, RackPlan
 
 if TYPE_CHECKING:
     from hil.netlab.topology import Lab
+    from hil.virtual.board import VirtualBoard
     from hil.virtual.rackprocess import Compose
 
 
-def board_rack(plan: RackPlan, state: Path) -> Compose:
-    """What ``rackprocess.start`` composes for ``plan``; flash of board N persists below ``state``."""
+def board_rack(plan: RackPlan, state: Path, mode: str = "normal") -> Compose:
+    """What ``rackprocess.start`` composes for ``plan``; flash of board N persists below ``state``.
+
+    ``mode`` is how the boards start: ``normal``, ``dfu``, ``listening`` or ``safe``.
+    """
 
     @contextlib.contextmanager
     def compose(kernel: VirtualKernel) -> Iterator[Mapping[str, str]]:
@@ -26,9 +33,13 @@ def board_rack(plan: RackPlan, state: Path) -> Compose:
             socket, lab = _network(stack, kernel.base, plan)
             kernel.start()
             stack.callback(kernel.close)
-            for board in plan.boards:
-                _plug_in(stack, kernel, lab, board, state)
-            yield {"HIL_RIG": str(plan.rig), "HIL_NETWORK": str(socket)}
+            boards = {
+                planned.port: _plug_in(stack, kernel, lab, planned, state, mode) for planned in plan.boards
+            }
+            plugs = kernel.base / "power.sock"
+            strip = PowerStrip(plugs, boards)
+            stack.callback(strip.close)
+            yield {"HIL_RIG": str(plan.rig), "HIL_NETWORK": str(socket), POWER_VARIABLE: str(plugs)}
 
     return compose
 
@@ -46,7 +57,9 @@ def _network(stack: ExitStack, base: Path, plan: RackPlan) -> tuple[Path, Lab]:
     return path, lab
 
 
-def _plug_in(stack: ExitStack, kernel: VirtualKernel, lab: Lab, planned: PlannedBoard, state: Path) -> None:
+def _plug_in(
+    stack: ExitStack, kernel: VirtualKernel, lab: Lab, planned: PlannedBoard, state: Path, mode: str
+) -> VirtualBoard:
     from hil.virtual.board import BoardSpec, VirtualBoard
 
     spec = BoardSpec(planned.slot, planned.port, planned.platform, planned.device_os, planned.device_id)
@@ -54,4 +67,5 @@ def _plug_in(stack: ExitStack, kernel: VirtualKernel, lab: Lab, planned: Planned
     directory.mkdir(parents=True, exist_ok=True)
     board = VirtualBoard(spec, kernel.port(planned.port), lab.board_network(planned.slot), directory)
     stack.callback(board.close)
-    board.power_on()
+    board.power_on(mode)
+    return board
