@@ -138,14 +138,3 @@ def build_images(rig: Path) -> None:
             click.echo(str(path))
     except HilError as error:
         raise click.ClickException(str(error)) from error
-
-
-@command.command()
-@click.argument("action", type=click.Choice(powerstrip.ACTIONS))
-@click.argument("port")
-def power(action: str, port: str) -> None:
-    """Unplug, plug in or reset the virtual board on PORT (such as 1-3), inside a rack."""
-    try:
-        powerstrip.switch(action, port)
-    except HilError as error:
-        raise click.ClickException(str(error)) from error

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hil.virtual import powerstrip
 from hil.virtual.kernel import VirtualKernel
 from hil.virtual.powerstrip import VARIABLE as POWER_VARIABLE
 from hil.virtual.powerstrip import PowerStrip
