@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sys
 from pathlib import Path
 
@@ -67,12 +69,24 @@ def _prepare(plan: rackplan.RackPlan, state: Path) -> None:
     try:
         images.build_images(plan.images)
         state.mkdir(parents=True, exist_ok=True)
+        _hold(state)
+    except BlockingIOError:
+        raise UsageError(
+            f"another rack keeps its boards' memory in {state}",
+            hint="say --state DIRECTORY for a second rack",
+        ) from None
     except OSError as error:
         raise UsageError(
             f"cannot write {error.filename}",
             found=str(error.strerror),
             hint="run from a directory of your own, or say --state",
         ) from error
+
+
+def _hold(state: Path) -> None:
+    """Locks ``state`` for this process and the rack it forks; both running on one flash would ruin it."""
+    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @command.command(name="exec", context_settings=_COMMAND)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import pty
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -295,6 +296,20 @@ def test_a_rig_that_is_not_there() -> None:
     result = CliRunner().invoke(rack_command, ["run", "--rig", "/no/such/rig.toml", "--", "true"])
     assert result.exit_code == 1
     assert "cannot read the rig file" in result.output
+
+
+def test_a_rack_of_boards_and_a_second_on_the_same_memory(tmp_path: Path) -> None:
+    rig = str(REPOSITORY / "rigs/virtual.toml")
+    second = [*HIL, "run", "--rig", rig, "--state", "state", "--", "true"]
+    # Outside the rack's environment: nesting would be refused first.
+    inner = shlex.join(["env", "-u", "HIL_RACK", *second])
+    command = [*HIL, "run", "--rig", rig, "--state", "state", "--", "sh", "-c", f"lsusb; {inner}; exit 3"]
+    result = subprocess.run(
+        command, env=environment(), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 3, result.stderr
+    assert result.stdout.count("ID 2b04:c0") == 4
+    assert "another rack keeps its boards' memory in state" in result.stderr
 
 
 def test_each_refusal_names_what_mends_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
