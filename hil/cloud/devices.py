@@ -94,6 +94,13 @@ class DeviceView:
         """The same as ``id``: a view may stand wherever a device is asked for."""
         return self.id
 
+    @property
+    def application_hash(self) -> str | None:
+        """SHA-256 of the user application in hex, as the device's own Describe gives it."""
+        modules = self.system.modules if self.system is not None else ()
+        hashes = (module.sha256 for module in modules if module.function == "u" and module.store == "m")
+        return next((value.hex() for value in hashes if value is not None), None)
+
 
 def view_of(device: Device, *, online: bool) -> DeviceView:
     """A snapshot of ``device``."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hil.errors import CloudError, HilError, RigError
+from hil.rack import flashing
 from hil.rack.board import Board
 from hil.rack.images import Image
 from hil.rack.provisioning import ServerPublicKeys
@@ -80,6 +81,10 @@ class CloudBoard(Board):
                     found=str(error),
                     hint="look at the attached cloud and serial logs; is the path to the cloud open?",
                 ) from error
+
+    def flash_unchecked(self, data: bytes, address: int) -> None:
+        """Write whatever ``data`` is, as a bare ``dfu-util`` would; see ``flashing.flash_unchecked``."""
+        flashing.flash_unchecked(self, data, address)
 
     # -- away and back -----------------------------------------------------------------------------------
 

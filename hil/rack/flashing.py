@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from hil.errors import BoardNotFound, FlashError, HilError, WireError
 from hil.platforms import SYSTEM_MODULE_VERSIONS, UsbMode
-from hil.rack.images import Image, read_image
+from hil.rack.images import Image, read_build, read_image
 from hil.usb import requests
 from hil.usb.control import RequestTimeout
 from hil.usb.dfu import INTERNAL_FLASH, DfuUtil
@@ -154,6 +154,34 @@ def _write(dfu: DfuUtil, module: Module, progress: Progress | None) -> None:
     dfu.download(INTERNAL_FLASH, module.start, data, report)
     if dfu.board.platform.id == 0 and dfu.upload(INTERNAL_FLASH, module.start, len(data)) != data:
         raise FlashError(f"{dfu.name} does not hold what was written", hint="flash again; look at the cable")
+
+
+def flash_unchecked(board: Board, data: bytes, address: int) -> None:
+    """Write ``data`` at ``address`` of internal flash without a look at it, as a bare ``dfu-util`` would.
+
+    Raises ``FlashError`` with the cause when the board does not run what was written.
+    """
+    dfu = board.enter_dfu()
+    dfu.download(INTERNAL_FLASH, address, data)
+    board.leave_dfu(_BOOT_WITHIN, _STABLE)
+    running = board.firmware()
+    written = read_build(data)
+    if running is None or running.build != written:
+        raise FlashError(
+            f"{board} does not run what was written",
+            expected=f"build {written}",
+            found=_why_not(board, data),
+            hint="flash an image that was built for this board",
+        )
+
+
+def _why_not(board: Board, data: bytes) -> str:
+    """What is wrong with an image that a board does not run."""
+    try:
+        check(board, as_image(board, data).module)
+    except FlashError as error:
+        return "; ".join(part for part in (error.what, error.found) if part)
+    return "an image without a visible fault"
 
 
 def _confirm(board: Board, image: Image) -> None:

@@ -51,6 +51,12 @@ def read_image(data: bytes, path: Path | None = None) -> Image:
     )
 
 
+def read_build(data: bytes) -> str | None:
+    """The build that ``data`` names, whole image or not."""
+    build = _BUILD.search(data)
+    return build[1].decode() if build else None
+
+
 class FirmwareStore:
     """Images in a directory, as ``<app>@<version>/<platform>.bin``. Each is read once, and again when it changes."""
 

@@ -29,6 +29,9 @@ ORDERLY_DELAY = 0.1
 __all__ = ["BoardNetwork", "BoardSpec", "VirtualBoard"]
 
 
+FLASH_POLL = 20  # ms that an erase or a write takes; a real board's flash is about four times slower
+
+
 class Port(Protocol):
     """The socket that the board is plugged into."""
 
@@ -183,7 +186,14 @@ class VirtualBoard:
             self.request_reset("dfu_mode", mode="safe" if safe_mode else "normal", delay=delay)
 
         self._port.attach(
-            Bootloader(spec.platform, spec.device_os, spec.device_id, self.machine.memories, leave)
+            Bootloader(
+                spec.platform,
+                spec.device_os,
+                spec.device_id,
+                self.machine.memories,
+                leave,
+                poll_timeout=FLASH_POLL,
+            )
         )
 
     def _application(self, boot: Boot) -> tuple[ApplicationFactory | None, ApplicationImage | None]:

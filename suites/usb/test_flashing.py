@@ -1,0 +1,82 @@
+"""What can go wrong while a board is flashed: each ends in an error that names board and cause, and the next test
+gets a working board."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from hil.errors import FlashError
+
+
+@pytest.fixture(autouse=True)
+def _works_again(board):
+    """The board works again after whatever the test did to it: the next item's ``board`` fixture proves it too."""
+    yield
+    board.recover()
+
+
+def test_a_corrupted_image_is_refused_before_the_board_is_touched(board, firmware):
+    data = bytearray(firmware("probe", version=2).data)
+    data[len(data) // 2] ^= 0x01
+    usb = board.usb
+    with pytest.raises(FlashError) as caught:
+        board.flash(bytes(data))
+    assert board.name in str(caught.value)
+    assert "CRC" in str(caught.value)
+    assert board.usb == usb
+
+
+def test_a_corrupted_image_that_dfu_util_wrote_does_not_run(board, firmware):
+    image = firmware("probe", version=2)
+    data = bytearray(image.data)
+    data[len(data) // 2] ^= 0x01
+    with pytest.raises(FlashError) as caught:
+        board.flash_unchecked(bytes(data), image.module.start)
+    assert board.name in str(caught.value)
+    assert "CRC" in str(caught.value) or "does not run" in str(caught.value)
+
+
+def test_an_image_for_another_platform_is_refused(board, firmware):
+    other = "boron" if board.platform.name != "boron" else "argon"
+    with pytest.raises(FlashError) as caught:
+        board.flash(firmware("probe", version=2, platform=other))
+    assert board.name in str(caught.value)
+    assert board.platform.name in str(caught.value).lower()
+
+
+def test_an_image_for_another_platform_that_dfu_util_wrote_does_not_run(board, firmware):
+    other = "boron" if board.platform.name != "boron" else "argon"
+    image = firmware("probe", version=2, platform=other)
+    start = board.platform.user_part_for(board.device_os).start
+    with pytest.raises(FlashError) as caught:
+        board.flash_unchecked(image.data, start)
+    assert board.name in str(caught.value)
+    assert "does not run" in str(caught.value)
+
+
+def test_unplugged_half_way(board, firmware):
+    if not board.power.available:
+        pytest.skip(f"{board.name} has no power switch")
+    pulled = threading.Event()
+
+    def pull(done: int, total: int) -> None:
+        if done * 2 >= total and not pulled.is_set():
+            pulled.set()
+            board.power.off()
+
+    try:
+        with pytest.raises(FlashError) as caught:
+            board.flash(firmware("probe", version=2), force=True, progress=pull)
+    finally:
+        board.power.on()
+    assert pulled.is_set()
+    assert board.name in str(caught.value)
+    board.flash(firmware("probe", version=2), force=True)
+    assert board.probe.info().version == 2
+
+
+def test_a_board_that_runs_exactly_this_is_not_flashed_again(board, firmware):
+    report = board.flash(firmware("probe", version=1))
+    assert not report.written

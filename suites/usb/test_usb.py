@@ -1,0 +1,50 @@
+"""Boards on USB: found by port, told apart by id, followed through every re-enumeration."""
+
+from __future__ import annotations
+
+from hil.platforms import UsbMode
+
+
+def test_usb_says_which_board_it_is(board):
+    usb = board.usb
+    assert usb.platform == board.platform
+    assert usb.mode is UsbMode.NORMAL
+    assert usb.device_id == board.device_id
+    assert usb.tty is not None
+
+
+def test_a_board_is_followed_through_a_reset_by_its_port(board, cloud):
+    boots = board.probe.info().boots
+    before = board.usb
+    board.reset()
+    after = board.usb
+    assert after.port == before.port
+    assert after.address != before.address
+    assert board.probe.info().boots == boots + 1
+    cloud.wait_online(board, within=30)
+
+
+def test_dfu_mode_shows_the_boards_memories_and_leaving_brings_it_back(board, cloud):
+    dfu = board.enter_dfu()
+    assert board.usb.mode is UsbMode.DFU
+    assert board.usb.tty is None
+    part = board.platform.user_part_for(board.device_os)
+    assert len(dfu.upload(0, part.start, 4096)) == 4096
+    board.leave_dfu()
+    assert board.firmware() is not None
+    cloud.wait_online(board, within=60)
+
+
+def test_the_listening_console_tells_the_same_identity(board, cloud):
+    console = board.enter_listening()
+    assert console.identity().device_id == board.device_id
+    assert console.version() == board.device_os
+    board.leave_listening()
+    cloud.wait_online(board, within=60)
+
+
+def test_serial_carries_commands_as_well(board):
+    mark = board.serial.mark()
+    board.serial.write(b'>{"c":"info"}\n')
+    answer = board.serial.expect(r'<\{"_":0,"app":"(\w+)"', within=5, since=mark)
+    assert answer[1] == "probe"
