@@ -232,7 +232,7 @@ class Bench:
     def application(self) -> BenchApp:
         return cast(BenchApp, self.app._application)
 
-    def boot(self, *, auto_connect: bool = True, wait_for_setup: bool = True) -> None:
+    def boot(self, *, auto_connect: bool = True, wait_for_setup: bool = True, start: bool = True) -> None:
         self.app = ApplicationHost(self.facts, self.factory, ApplicationImage("bench", 1, "0" * 16))
         self.client = CloudClient(
             self.facts, self.network, self.app, timing=self.timing, clock=lambda: self.now
@@ -241,7 +241,8 @@ class Bench:
         self.app.start()
         if wait_for_setup:
             assert self.app.setup_done.wait(WITHIN)
-        self.client.start(auto_connect)
+        if start:
+            self.client.start(auto_connect)
 
     def introduced(self, *, first: bool = True) -> list[Message]:
         """The board's first messages on a new session, answered; then it is online.

@@ -50,8 +50,9 @@ class Script:
     def next_token(self) -> bytes:
         return bytes([next(self._token) & 0xFF])
 
-    def receive(self) -> Message:
-        raise AssertionError("no transport")
+    def receive(self, within: float = WITHIN) -> Message:
+        """The board's next message. Raises ``TimeoutError`` after ``within`` seconds of silence."""
+        raise AssertionError(f"no transport to wait {within} s for")
 
     def send(self, message: Message) -> None:
         raise AssertionError(f"no transport for {message}")
@@ -128,11 +129,14 @@ class TcpServer(Script):
         if not data:
             raise ConnectionResetError("the board closed its connection")
         self._ready += self.session.receive(data)
+        assert self.session.refusal is None, f"refused: {self.session.refusal}"
         self._connection.sendall(self.session.take_output())
 
-    def receive(self) -> Message:
+    def receive(self, within: float = WITHIN) -> Message:
         if self._connection is None:
             self.accept()
+        assert self._connection is not None
+        self._connection.settimeout(within)
         while not self._ready:
             self._pump()
         self.raw.append(self._ready.pop(0))
@@ -174,7 +178,8 @@ class DtlsServer(Script):
         self._socket.bind((self.host, 5684))
         self._socket.settimeout(WITHIN)
 
-    def receive(self) -> Message:
+    def receive(self, within: float = WITHIN) -> Message:
+        self._socket.settimeout(within)
         while not self._ready:
             datagram, self.peer = self._socket.recvfrom(65536)
             self._take(datagram)
@@ -215,15 +220,26 @@ class DtlsServer(Script):
     def send_raw(self, datagram: bytes) -> None:
         self._socket.sendto(datagram, self.peer)
 
-    def discard(self) -> None:
-        """Forget what has arrived; for a board that is off."""
+    def wait_datagram(self) -> None:
+        """Until the board has sent something, which is left where it is."""
+        self._socket.recvfrom(65536, socket.MSG_PEEK)
+
+    def serve_until(self, done: Callable[[], bool]) -> None:
+        """Shake hands as often as the board likes."""
+        while not done():
+            datagram, self.peer = self._socket.recvfrom(65536)
+            self._take(datagram)
+
+    def discard(self) -> list[Message]:
+        """What a board that is off by now had still sent; nobody answers it."""
         self._socket.setblocking(False)
         try:
             while True:
                 self._take(self._socket.recvfrom(65536)[0])
         except BlockingIOError:
-            self._ready.clear()
-        self._socket.settimeout(WITHIN)
+            left = [coap.decode(data) for data in self._ready]
+        self._ready.clear()
+        return left
 
     def close_notify(self) -> None:
         assert self.session is not None
