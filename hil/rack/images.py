@@ -12,8 +12,9 @@ from pathlib import Path
 
 from hil.errors import UsageError, WireError
 from hil.platforms import Platform
-from hil.wire.modules import Module, parse
+from hil.wire.modules import CRC_SIZE, SUFFIX_SIZE, Module, parse, resign
 
+_SUFFIX = SUFFIX_SIZE + CRC_SIZE
 _APP = re.compile(rb"HIL-APP:([\w.-]+)@([\w.-]+)\n")
 _BUILD = re.compile(rb"HIL-BUILD:([0-9a-f]{16})\n")
 
@@ -32,6 +33,14 @@ class Image:
     def data(self) -> bytes:
         """The whole file."""
         return self.module.data
+
+    def padded(self, size: int) -> Image:
+        """The same application in a file of ``size`` bytes, for tests that need a transfer to take its time."""
+        filler = b"\xa5" * (size - len(self.data))
+        place = self.module.prefix_offset
+        head, tail = bytearray(self.data[:-_SUFFIX]), self.data[-_SUFFIX:]
+        head[place + 4 : place + 8] = (self.module.end + len(filler)).to_bytes(4, "little")
+        return read_image(resign(bytes(head) + filler + tail))
 
     def __str__(self) -> str:
         name = f"{self.app}@{self.version}" if self.app else "image"

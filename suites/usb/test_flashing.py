@@ -59,21 +59,22 @@ def test_an_image_for_another_platform_that_dfu_util_wrote_does_not_run(board, f
 def test_unplugged_half_way(board, firmware):
     if not board.power.available:
         pytest.skip(f"{board.name} has no power switch")
+    image = firmware("probe", version=2).padded(120_000)
     pulled = threading.Event()
 
     def pull(done: int, total: int) -> None:
-        if done * 2 >= total and not pulled.is_set():
+        if done * 4 >= total and not pulled.is_set():
             pulled.set()
             board.power.off()
 
     try:
         with pytest.raises(FlashError) as caught:
-            board.flash(firmware("probe", version=2), force=True, progress=pull)
+            board.flash(image, force=True, progress=pull)
     finally:
         board.power.on()
     assert pulled.is_set()
     assert board.name in str(caught.value)
-    board.flash(firmware("probe", version=2), force=True)
+    board.flash(image)
     assert board.probe.info().version == 2
 
 
