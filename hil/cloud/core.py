@@ -191,6 +191,7 @@ class Cloud:
         device = self.services.registry.register(
             device_id, platform_id=platform_id, public_key=public_key, owner=owner, name=name
         )
+        self._drop_if_key_changed(device)
         return self._view(device)
 
     def device(self, device: DeviceRef) -> DeviceView:
@@ -248,6 +249,7 @@ class Cloud:
         elif device.owner not in (None, user.name):
             raise Refused("That belongs to someone else.")
         self.services.registry.set_key(device_id, spki)
+        self._drop_if_key_changed(self.services.registry.require(device_id))
 
     def _view(self, device: Device) -> DeviceView:
         return view_of(device, online=self.services.presence.online(device.id))
@@ -320,8 +322,24 @@ class Cloud:
         return self.device(device)
 
     async def disconnect(self, device: DeviceRef) -> None:
-        """Break a device's session for good: it must make a full handshake to come back."""
-        self._reach(device).close("disconnected by the cloud", forget=True, notify=True)
+        """Break a device's session for good: it must make a full handshake to come back.
+
+        An offline device loses the session that it could have resumed.
+        """
+        known = self.services.registry.require(device_id_of(device))
+        self._drop(known, "disconnected by the cloud")
+
+    def _drop(self, device: Device, why: str) -> None:
+        session = self._sessions.get(device.id)
+        if session is not None:
+            session.close(why, forget=True, notify=True)
+            self._sessions.pop(device.id, None)
+
+    def _drop_if_key_changed(self, device: Device) -> None:
+        """A key that is no longer on file opens nothing any more, a session made with it neither."""
+        session = self._sessions.get(device.id)
+        if session is not None and session.link.public_key != device.keys.get(session.link.transport):
+            self._drop(device, "its key is no longer the one on file")
 
     def _patience(self, timeout: float | None) -> float:
         return self.config.call_timeout if timeout is None else timeout

@@ -19,7 +19,7 @@ from hil.cloud.outbound import Value
 from hil.cloud.presence import Contact
 from hil.cloud.serverkeys import ServerKeys
 from hil.cloud.updates import OtaReport
-from hil.errors import CloudError, DeviceTimeout, UsageError
+from hil.errors import CloudError, UsageError
 
 
 class DeviceCloud:
@@ -176,7 +176,7 @@ class DeviceCloud:
     def wait_online(self, device: DeviceRef, within: float = 30.0, since: Mark | None = None) -> None:
         """Wait until a device is online; with ``since``, until it has come online anew after that moment.
 
-        Raises ``DeviceTimeout`` with the device's log.
+        Raises ``AssertionError`` with the end of the device's log.
         """
         device_id = device_id_of(device)
         contacts = self.core.services.presence.contacts
@@ -194,7 +194,7 @@ class DeviceCloud:
             raise self._still(device_id, "offline", within)
 
     def wait_offline(self, device: DeviceRef, within: float = 30.0) -> None:
-        """Wait until a device is offline. Raises ``DeviceTimeout``."""
+        """Wait until a device is offline. Raises ``AssertionError`` with the end of the device's log."""
         device_id = device_id_of(device)
         contacts = self.core.services.presence.contacts
         if not contacts.wait_until(lambda: not self.online(device_id), within=within):
@@ -214,13 +214,12 @@ class DeviceCloud:
         known = self.core.services.presence.contacts.since(position)
         return [contact for contact in known if contact.device_id == device_id]
 
-    def _still(self, device_id: str, state: str, within: float) -> DeviceTimeout:
-        lines = self.device_log(device_id)[-10:]
-        return DeviceTimeout(
-            f"device {device_id} is still {state} after {within:g} s",
-            found="\n    ".join(["its device log ends:", *lines]) if lines else "nothing in its device log",
-            hint="is it registered with the key it has, and does it have this cloud's address and key?",
-        )
+    def _still(self, device_id: str, state: str, within: float) -> AssertionError:
+        """Coming and going is what tests are about: that it fails to happen is their failure, not the cloud's."""
+        lines = self.device_log(device_id)[-10:] or ["nothing"]
+        hint = "is it registered with the key it has, and does it have this cloud's address and key?"
+        text = f"device {device_id} is still {state} after {within:g} s; its device log ends:"
+        return AssertionError("\n".join([text, *(f"  {line}" for line in lines), f"what to do: {hint}"]))
 
     # Verbs
 
@@ -255,7 +254,7 @@ class DeviceCloud:
         self._background.run(self.core.start_flash(device, binary))
 
     def disconnect(self, device: DeviceRef) -> None:
-        """Break a device's session for good: it makes a full handshake to come back."""
+        """Break a device's session for good: it makes a full handshake to come back. Fine for an offline one."""
         self._background.run(self.core.disconnect(device))
 
     def signal(self, device: DeviceRef, on: bool) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterable
 
 from hil.cloud.devices import Device, parse_hello, parse_system
 from hil.cloud.names import device_id_of, is_device_id
@@ -247,8 +246,14 @@ class Registry:
         self._set(self.require(device_id), last_handshake=now, last_heard=now, last_ip=address)
 
     def heard(self, device_id: str, address: str) -> None:
-        """A sign of life."""
-        self._set(self.require(device_id), last_heard=time.time(), last_ip=address)
+        """A sign of life; in memory only, since it comes with every message (see :meth:`keep_heard`)."""
+        device = self.require(device_id)
+        device.last_heard, device.last_ip = time.time(), address
+
+    def keep_heard(self, device_id: str) -> None:
+        """Put the last sign of life into the store."""
+        device = self.require(device_id)
+        self._set(device, last_heard=device.last_heard, last_ip=device.last_ip)
 
     def saw_system(self, device_id: str, payload: bytes, content_format: int | None) -> None:
         """A system Describe. Raises ``WireError`` and keeps the old one when it does not parse."""
@@ -309,13 +314,6 @@ def pem_to_spki(pem: str) -> bytes:
     except (ValueError, TypeError, WireError) as error:
         raise Refused("not a public key", expected="PEM, RSA or P-256", found=str(error)) from error
     return spki
-
-
-def devices_wanting(devices: Iterable[Device], owner: str | None) -> list[Device]:
-    """Those of ``devices`` that belong to ``owner``; nobody's devices hear nobody's events."""
-    if owner is None:
-        return []
-    return [device for device in devices if device.owner == owner]
 
 
 def _device(row: Row) -> Device:

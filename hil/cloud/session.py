@@ -127,6 +127,7 @@ class DeviceSession:
 
     def _heard(self, device: Device, kind: Kind, *, marked: bool, moved: bool) -> None:
         """A sign of life; perhaps of a new beginning."""
+        self.services.registry.heard(device.id, self.link.host)
         self.services.presence.note_heard(device.id)
         self._watch_silence()
         if kind is Kind.HELLO:
@@ -242,6 +243,8 @@ class DeviceSession:
             self._silence.cancel()
         self.channel.abandon(DeviceOffline(f"the device went offline: {why}"))
         self.on_gone(why)
+        if self.device is not None:
+            self.services.registry.keep_heard(self.device.id)
         self.hub.left(self, why)
         with self.services.store.transaction():
             self.save()

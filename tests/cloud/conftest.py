@@ -11,8 +11,10 @@ from hil.cloud.config import CloudConfig, Timing
 from hil.cloud.facade import DeviceCloud
 from tests.cloud.scripted_board import KITS, ScriptedBoard
 
-# Short waits where a test means to see them run out; nothing else waits so long on loopback.
-QUICK = Timing(ack_timeout=0.08, ack_random_factor=1.0, call=2.0, describe=2.0, update_ready=5.0)
+# Waits that only a failure uses up: a busy machine must not look like a silent device.
+PATIENT = Timing(call=20.0, describe=20.0, update_ready=20.0)
+# For tests that mean to see attempts run out.
+HASTY = Timing(ack_timeout=0.25, ack_random_factor=1.0, call=5.0, update_ready=5.0)
 
 
 def config(state: Path, **changes: object) -> CloudConfig:
@@ -21,14 +23,24 @@ def config(state: Path, **changes: object) -> CloudConfig:
         "tcp_port": 0,
         "udp_port": 0,
         "http_port": None,
-        "timing": QUICK,
+        "timing": PATIENT,
     }
     return CloudConfig(**(settings | changes))  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def cloud(tmp_path: Path) -> Iterator[DeviceCloud]:
-    with DeviceCloud(config(tmp_path / "state")) as running:
+def timing(request: pytest.FixtureRequest) -> Timing:
+    """The cloud's patience; another one as an indirect parameter."""
+    chosen: Timing = getattr(request, "param", PATIENT)
+    return chosen
+
+
+hasty = pytest.mark.parametrize("timing", [HASTY], indirect=True, ids=["hasty"])
+
+
+@pytest.fixture
+def cloud(tmp_path: Path, timing: Timing) -> Iterator[DeviceCloud]:
+    with DeviceCloud(config(tmp_path / "state", timing=timing)) as running:
         yield running
 
 

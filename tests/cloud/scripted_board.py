@@ -370,10 +370,9 @@ class ScriptedBoard:
     _awaited: Message | None = None
 
     def _take(self, message: Message) -> None:
-        kind = messages.classify(message)
-        if not self.deaf:
-            self._react(message, kind)
         self.inbox.append(message)
+        if not self.deaf:
+            self._react(message, messages.classify(message))
 
     def _react(self, message: Message, kind: Kind) -> None:
         if self._awaited is not None:

@@ -12,7 +12,7 @@ from hil.wire.coap import Code, Option, Type
 from hil.wire.hello import HelloFlag
 from hil.wire.messages import DescribeFlag, Kind, VariableType, classify, parse_describe_request, time_request
 from hil.wire.modules import ModuleFunction
-from tests.cloud.conftest import MakeBoard, bring_up
+from tests.cloud.conftest import MakeBoard, bring_up, hasty
 from tests.cloud.scripted_board import KITS, PATIENCE, ScriptedBoard
 
 ALL = tuple(KITS)
@@ -238,6 +238,7 @@ def test_a_function_that_never_answers_times_out_and_its_late_answer_is_harmless
     assert cloud.call(board, "led", "ok") == 2
 
 
+@hasty
 def test_a_call_during_an_update_is_refused_with_a_reason(cloud: DeviceCloud, boards: MakeBoard) -> None:
     board = bring_up(boards("argon"), cloud)
     board.deaf = True

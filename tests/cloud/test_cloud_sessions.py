@@ -303,3 +303,35 @@ def test_http_is_there_when_asked_for(tmp_path: Path) -> None:
         )
         with urllib.request.urlopen(request) as answer:
             assert answer.read() == b"[]"
+
+
+@pytest.mark.parametrize("name", ["argon", "photon"])
+def test_a_key_taken_off_the_file_ends_the_session_made_with_it(
+    name: str, cloud: DeviceCloud, boards: MakeBoard
+) -> None:
+    board = bring_up(boards(name), cloud)
+    other = ScriptedBoard(board.kit)
+    mark = cloud.mark()
+    cloud.register(board.device_id, platform_id=board.kit.platform.id, public_key=other.public_key)
+    assert not cloud.online(board)
+    board.power_off()
+    board.power_on()
+    journal = cloud.core.services.log.journal
+    assert journal.wait(lambda line: "turned away" in line.line, position=mark.lines, within=10)
+    assert not any(contact.is_arrival for contact in cloud.contacts(board, since=mark))
+
+
+def test_disconnecting_an_offline_device_takes_its_session(cloud: DeviceCloud, boards: MakeBoard) -> None:
+    board = bring_up(boards("boron"), cloud)
+    board.goodbye()
+    cloud.wait_offline(board)
+    cloud.disconnect(board)
+    cloud.disconnect(board)
+    board.power_off()
+    mark = cloud.mark()
+    board.power_on()  # it was told and erased its session, or resumes one that the cloud no longer knows
+    if board.session is None:
+        cloud.wait_online(board, since=mark)
+        assert cloud.contacts(board, since=mark)[0].kind is ContactKind.HELLO
+    else:
+        assert cloud.never_online(board, for_=0.3)
