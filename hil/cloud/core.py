@@ -354,13 +354,16 @@ class Cloud:
         update = Update(self._reach(device), binary)
         self._spawn(asyncio.create_task(update.run()))
 
-    async def flash(self, device: DeviceRef, binary: bytes, within: float = 60.0) -> OtaReport:
+    async def flash(
+        self, device: DeviceRef, binary: bytes, within: float = 60.0, *, unchecked: bool = False
+    ) -> OtaReport:
         """Update a device and wait until it is back with the new firmware, or has failed. ``within`` seconds.
 
-        Raises ``DeviceOffline``, ``Refused`` when it cannot even begin.
+        With ``unchecked`` the file goes to the device whatever it is: the device is the judge. Raises
+        ``DeviceOffline``, ``Refused`` when it cannot even begin.
         """
         session = self._reach(device)
-        update = Update(session, binary)
+        update = Update(session, binary, unchecked=unchecked)
         known = self.services.registry.require(device_id_of(device))
         contacts, described = self.services.presence.contacts, known.times_described
         position = len(contacts)
@@ -383,7 +386,7 @@ class Cloud:
         reason = f"the device did not come back within {within:g} s"
         if back:
             reason = "the device came back without the new firmware"
-            if runs_module(known, update.module) is not False:
+            if update.module is None or runs_module(known, update.module) is not False:
                 reason = ""
         duration = asyncio.get_running_loop().time() - began
         return replace(report, ok=not reason, reason=reason, duration=duration)

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import json
 
-from hil.cloud.devices import Device
+from hil.cloud.devices import application_hash
 from hil.cloud.outbound import answer_to
 from hil.cloud.session import DeviceSession
 from hil.errors import CloudError, Refused, WireError
@@ -32,10 +32,10 @@ def take_describe(
         _take_vitals(session, payload)
         return
     if DescribeFlag.SYSTEM in flags:
-        before = user_hash(session.device)
+        before = application_hash(session.device.system)
         registry.saw_system(device_id, payload, content_format)
         session.log("described its modules")
-        after = user_hash(session.device)
+        after = application_hash(session.device.system)
         if before is not None and after is not None and before != after:
             _announce(session, APP_HASH_EVENT, after.hex().upper())
     if DescribeFlag.APPLICATION in flags:
@@ -61,14 +61,6 @@ def _announce(session: DeviceSession, name: str, data: str) -> None:
     device = session.device
     stored = session.services.bus.record(name, data.encode(), device_id=device.id, owner=device.owner)
     asyncio.get_running_loop().call_soon(session.hub.distribute, stored)
-
-
-def user_hash(device: Device) -> bytes | None:
-    """SHA-256 of the user application that the device says it has."""
-    if device.system is None:
-        return None
-    hashes = (module.sha256 for module in device.system.modules if module.function in ("u", "m"))
-    return next((value for value in hashes if value), None)
 
 
 def ask_for_describe(session: DeviceSession) -> None:

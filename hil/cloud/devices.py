@@ -97,9 +97,15 @@ class DeviceView:
     @property
     def application_hash(self) -> str | None:
         """SHA-256 of the user application in hex, as the device's own Describe gives it."""
-        modules = self.system.modules if self.system is not None else ()
-        hashes = (module.sha256 for module in modules if module.function == "u" and module.store == "m")
-        return next((value.hex() for value in hashes if value is not None), None)
+        found = application_hash(self.system)
+        return None if found is None else found.hex()
+
+
+def application_hash(system: SystemDescribe | None) -> bytes | None:
+    """SHA-256 of the application (user part or monolithic) that a device says it has."""
+    modules = system.modules if system is not None else ()
+    hashes = (module.sha256 for module in modules if module.function in ("u", "m"))
+    return next((value for value in hashes if value), None)
 
 
 def view_of(device: Device, *, online: bool) -> DeviceView:

@@ -245,9 +245,14 @@ class DeviceCloud:
         """Send an event to one device alone, as the cloud itself does."""
         self._background.run(self.core.send_event(device, name, data))
 
-    def flash(self, device: DeviceRef, binary: bytes, within: float = 60.0) -> OtaReport:
-        """Update a device over the air and wait until it is back with the new firmware, or has failed."""
-        return self._background.run(self.core.flash(device, binary, within))
+    def flash(
+        self, device: DeviceRef, binary: bytes, within: float = 60.0, *, unchecked: bool = False
+    ) -> OtaReport:
+        """Update a device over the air and wait until it is back with the new firmware, or has failed.
+
+        With ``unchecked`` the cloud sends the file whatever it is: the device is the judge.
+        """
+        return self._background.run(self.core.flash(device, binary, within, unchecked=unchecked))
 
     def start_flash(self, device: DeviceRef, binary: bytes) -> None:
         """Start an update and return; ``spark/flash/status`` events tell how it goes."""
