@@ -40,13 +40,12 @@ def test_a_session_outlives_the_cloud(name: str, power_cycle: bool, tmp_path: Pa
         board.publish("t", b"1")
     session = board.session
     with DeviceCloud(config(tmp_path, **ports)) as second:
-        mark = second.mark()
+        second.wait_online(board)  # the cloud asks by itself whether the device is still there
         if power_cycle:
             board.power_off()
+            mark = second.mark()
             board.power_on()
             second.wait_online(board, since=mark)
-        else:
-            second.wait_online(board)  # the cloud asks by itself whether the device is still there
         assert board.session is session
         assert second.server_keys.ec_public_der == server_key
         assert second.core.users.user_for_token(token) is not None
@@ -59,6 +58,8 @@ def test_a_session_outlives_the_cloud(name: str, power_cycle: bool, tmp_path: Pa
         second.publish("garden/valve", "open")
         assert board.wait_event("garden/valve", position).data == b"open"
         assert [event.name for event in second.core.bus.journal.since() if event.name == "t"] == ["t"]
+        causes = [row.cause for row in second.core.operations.rows(owner="hil")]
+        assert causes == ["publish t", "call led", "read temp", "deliver garden/valve"]
         assert second.core.operations.total("hil") == 4
         board.power_off()
 
