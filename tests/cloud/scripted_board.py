@@ -96,6 +96,7 @@ class ScriptedBoard:
         self.flag_removed = HelloFlag(0)
         self.describe_block = 0
         self.deaf = False
+        self.verdict = 0  # on a file that came over the air
         self.silent_functions: set[str] = set()
         self.user_hash = bytes(32)
         self.inbox: Journal[Message] = Journal()
@@ -440,8 +441,8 @@ class ScriptedBoard:
 
     def _new_receiver(self) -> OtaReceiver:
         if self.kit.v3:
-            return V3Receiver(1_536_000, self.next_mid, lambda _file: 0)
-        return LegacyReceiver(1_536_000, self.uses_tcp, self.next_mid, lambda _file: 0)
+            return V3Receiver(1_536_000, self.next_mid, lambda _file: self.verdict)
+        return LegacyReceiver(1_536_000, self.uses_tcp, self.next_mid, lambda _file: self.verdict)
 
     def _apply(self, file: bytes) -> None:
         """Reset into the new application, on a fresh socket and from a fresh thread."""

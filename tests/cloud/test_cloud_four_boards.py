@@ -126,6 +126,19 @@ def test_update_over_the_air(name: str, cloud: DeviceCloud, boards: MakeBoard) -
     assert board.inbox.wait(lambda one: classify(one) is Kind.HELLO, within=PATIENCE)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_an_update_that_the_device_refuses(name: str, cloud: DeviceCloud, boards: MakeBoard) -> None:
+    board = bring_up(boards(name), cloud)
+    board.verdict = -1330  # integrity check failed
+    report = cloud.flash(board, b"not a module" * 100, within=20, unchecked=True)
+    assert not report.ok
+    assert "refused" in report.reason or "1330" in report.reason
+    statuses = [event.data for event in cloud.events.all("spark/flash/status")]
+    assert statuses == ["started ", "failed "]
+    assert board.reboots == 0
+    assert cloud.call(board, "led", "still here") == 10
+
+
 @pytest.mark.parametrize("name", UDP)
 def test_resume_without_handshake_or_hello(name: str, cloud: DeviceCloud, boards: MakeBoard) -> None:
     board = boards(name)
