@@ -62,7 +62,7 @@ class Bench:
         return self.cloud.operations.spent(since=self._started)
 
     def _make_board(self, slot: SlotTable, watcher: UsbWatcher) -> CloudBoard:
-        return CloudBoard(slot, watcher, self.cloud, self.rig.cloud.host)
+        return CloudBoard(slot, watcher, self.cloud, self.rig)
 
     def image(self, app: str = PROBE, version: int | str | None = 1, platform: str = "argon") -> Image:
         """A built image."""

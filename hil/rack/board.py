@@ -30,7 +30,7 @@ from hil.wire.keys import ServerAddress
 DFU_TOUCH, LISTENING_TOUCH = 14400, 28800
 READY_WITHIN = 60.0  # seconds; the bootloader may apply an update in between
 RESTART_STABLE = 0.1
-FLASH_STABLE = 0.5
+SETTLE = 0.5  # seconds; a board may bounce between safe and normal mode after a flash
 _TOUCH_WITHIN = 3.0
 _RETRY = 0.05
 
@@ -54,6 +54,7 @@ class Board:
         self.power = power if power is not None else power_for(slot)
         self.probe = Probe(self)
         self.device_os = slot.device_os
+        self.settle = SETTLE
         self._watcher = watcher
         self._device_id = slot.device_id
         self._public_key: bytes | None = None
@@ -107,6 +108,11 @@ class Board:
                 hint="look at cable and power; `hil boards` shows what USB sees",
             )
         return board
+
+    @property
+    def present(self) -> bool:
+        """Whether something enumerates at the board's port now."""
+        return self._watcher.at(self.port) is not None
 
     @property
     def has_control(self) -> bool:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hil.errors import CloudError, HilError, RigError
+from hil.platforms import UsbMode
 from hil.rack import flashing
 from hil.rack.board import Board
 from hil.rack.images import Image
 from hil.rack.provisioning import ServerPublicKeys
-from hil.rack.rig import SlotTable
+from hil.rack.rig import Rig, SlotTable
 from hil.usb.discovery import UsbWatcher
 from hil.wire.keys import ServerAddress
 
@@ -20,15 +22,18 @@ if TYPE_CHECKING:
 
 ONLINE_WITHIN = 60.0  # seconds; a cellular board needs them, a Wi-Fi board a few
 OFFLINE_WITHIN = 15.0
+SUBSCRIBED_WITHIN = 10.0
+_POLL = 0.02
 
 
 class CloudBoard(Board):
     """A board that belongs to the cloud of this run. ``flashes`` counts what was really written."""
 
-    def __init__(self, slot: SlotTable, watcher: UsbWatcher, cloud: DeviceCloud, host: str) -> None:
+    def __init__(self, slot: SlotTable, watcher: UsbWatcher, cloud: DeviceCloud, rig: Rig) -> None:
         super().__init__(slot, watcher)
+        self.settle = rig.timing.settle
         self._cloud = cloud
-        self._host = host
+        self._host = rig.cloud.host
         self._registered = False
         self.flashes = 0
 
@@ -39,6 +44,7 @@ class CloudBoard(Board):
 
         What is right already is left alone. Raises ``RigError`` or ``CloudError`` that name the board.
         """
+        self.come_back()
         if not self._registered:
             self.join()
         if not self.runs(image):
@@ -95,8 +101,28 @@ class CloudBoard(Board):
 
     def connect(self) -> None:
         """Have the board come back."""
-        mark = self._cloud.events.mark()
+        mark = self._cloud.mark()
         self.probe.connect()
+        self._cloud.wait_online(self, within=ONLINE_WITHIN, since=mark)
+        self.probe.wait_connected(ONLINE_WITHIN)
+
+    def subscribe(self, prefix: str) -> None:
+        """Have the probe subscribe, and wait until the cloud knows."""
+        self.probe.subscribe(prefix)
+        deadline = time.monotonic() + SUBSCRIBED_WITHIN
+        while prefix not in (known := [each.prefix for each in self._cloud.device(self).subscriptions]):
+            if time.monotonic() > deadline:
+                raise CloudError(
+                    f"the cloud did not hear of {self.name}'s subscription",
+                    expected=f"prefix {prefix!r} within {SUBSCRIBED_WITHIN:g} s",
+                    found=", ".join(known) or "no subscription",
+                )
+            time.sleep(_POLL)
+
+    def restart(self) -> None:
+        """Reset the board at once and wait until it is online again."""
+        mark = self._cloud.mark()
+        self.reset_hard()
         self._cloud.wait_online(self, within=ONLINE_WITHIN, since=mark)
         self.probe.wait_connected(ONLINE_WITHIN)
 
@@ -124,14 +150,19 @@ class CloudBoard(Board):
         finally:
             self.join()
 
-    def recover(self) -> None:
-        """Bring a board in any state back to normal mode. Raises ``RigError``."""
-        if self.usb.mode.value == "dfu":
+    def come_back(self) -> None:
+        """Bring a board that is not in normal mode (bootloader, just plugged in, listening) there."""
+        if not self.present:
+            self.wait_ready()
+        if self.usb.mode is UsbMode.DFU:
             self.leave_dfu()
         elif self.is_listening():
             self.leave_listening()
-        else:
-            self.reset_hard()
+
+    def recover(self) -> None:
+        """Give a board that fails another start. Raises ``RigError``."""
+        self.come_back()
+        self.reset_hard()
 
     @property
     def _server_address(self) -> ServerAddress:

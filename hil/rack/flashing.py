@@ -29,7 +29,6 @@ Progress = Callable[[int, int], None]  # bytes so far, bytes in all
 
 OLD_GEN3_USER_PART = 0x000D4000
 _BLANK = b"\xff" * 4096
-_STABLE = 0.5  # seconds; a board may bounce between safe and normal mode after a flash
 _BOOT_WITHIN = 60.0
 _RECOVER = "plug it in or reset it, then flash again: a board in DFU mode is fine"
 
@@ -67,7 +66,7 @@ def flash(
     try:
         dfu = board.enter_dfu()
         _write(dfu, image.module, progress)
-        board.leave_dfu(_BOOT_WITHIN, _STABLE)
+        board.leave_dfu(_BOOT_WITHIN, board.settle)
     except BoardNotFound as error:
         raise FlashError(f"{board} got lost while it was flashed", found=str(error), hint=_RECOVER) from error
     _confirm(board, image)
@@ -163,7 +162,7 @@ def flash_unchecked(board: Board, data: bytes, address: int) -> None:
     """
     dfu = board.enter_dfu()
     dfu.download(INTERNAL_FLASH, address, data)
-    board.leave_dfu(_BOOT_WITHIN, _STABLE)
+    board.leave_dfu(_BOOT_WITHIN, board.settle)
     running = board.firmware()
     written = read_build(data)
     if running is None or running.build != written:

@@ -50,6 +50,17 @@ class FirmwareTable(_Table):
     directory: Path = Path(".hil/images")
 
 
+class TimingTable(_Table):
+    """Waits of this bench, in seconds.
+
+    ``offline_for``: how long a board that cannot reach the cloud is watched before it counts as kept away; longer
+    than a board of the bench needs to come online. ``settle``: how long a flashed board must stay in one mode.
+    """
+
+    offline_for: float = Field(default=20.0, gt=0)
+    settle: float = Field(default=0.5, ge=0)
+
+
 class NoPowerTable(_Table):
     """The board cannot be switched."""
 
@@ -154,6 +165,7 @@ class Rig(_Table):
     cloud: CloudTable
     network: NetworkTable = NetworkTable()
     firmware: FirmwareTable = FirmwareTable()
+    timing: TimingTable = TimingTable()
     slots: tuple[SlotTable, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -216,6 +228,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         "cloud": CloudTable,
         "network": NetworkTable,
         "firmware": FirmwareTable,
+        "timing": TimingTable,
         "slots": SlotTable,
         "debugger": DebuggerTable,
         "none": NoPowerTable,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 def test_each_kind_counts_once_whatever_its_size(board, cloud, operations, topic):
-    board.probe.subscribe(f"{topic}/count/")
+    board.subscribe(f"{topic}/count/")
     board.probe.publish("tally/one", "x" * 500)
     cloud.events.expect("tally/one", source=board, within=5)
     cloud.publish(f"{topic}/count/one", "y" * 500)
@@ -17,9 +17,8 @@ def test_each_kind_counts_once_whatever_its_size(board, cloud, operations, topic
     assert operations.spent(board) == {"publish": 1, "subscribe": 1, "function": 1, "variable": 1}
 
 
-def test_connecting_costs_nothing(board, cloud, operations):
-    board.reset()
-    cloud.wait_online(board, within=30)
+def test_connecting_costs_nothing(board, operations):
+    board.restart()
     assert operations.spent() == {}
 
 
@@ -37,8 +36,7 @@ def test_keep_alives_time_and_signals_cost_nothing(board, cloud, operations):
 
 
 def test_system_events_cost_nothing(board, cloud, operations):
-    board.reset()
-    cloud.wait_online(board, within=30)
+    board.restart()
     assert cloud.events.expect("particle/device/updates/enabled", source=board, within=10).data == "true"
     assert operations.spent() == {}
 
@@ -50,8 +48,8 @@ def test_an_event_nobody_subscribed_to_costs_only_its_publish(board, cloud, oper
 
 
 def test_every_subscribed_device_costs_one(board, peer, operations, topic):
-    board.probe.subscribe(f"{topic}/party/")
-    peer.probe.subscribe(f"{topic}/party/")
+    board.subscribe(f"{topic}/party/")
+    peer.subscribe(f"{topic}/party/")
     board.probe.publish(f"{topic}/party/start", "now")
     board.probe.wait_received(f"{topic}/party/start", within=5)
     peer.probe.wait_received(f"{topic}/party/start", within=5)
@@ -59,7 +57,7 @@ def test_every_subscribed_device_costs_one(board, peer, operations, topic):
 
 
 def test_a_subscriber_that_is_offline_costs_nothing(board, peer, cloud, operations, topic):
-    board.probe.subscribe(f"{topic}/nobody/")
+    board.subscribe(f"{topic}/nobody/")
     board.disconnect()
     peer.probe.publish(f"{topic}/nobody/home", "1")
     cloud.events.expect(f"{topic}/nobody/home", source=peer, within=5)

@@ -11,18 +11,20 @@ def port_of(board):
     return {board.platform.transport.protocol: board.platform.transport.port}
 
 
-def test_a_board_with_a_key_that_is_not_registered_is_refused(board, cloud, network, stranger_key):
+def test_a_board_with_a_key_that_is_not_registered_is_refused(
+    board, cloud, network, stranger_key, offline_for
+):
     with board.registered_with(stranger_key):
         tried = network.passed(**port_of(board))
-        assert cloud.never_online(board, for_=3)
+        assert cloud.never_online(board, for_=offline_for)
         assert network.passed(**port_of(board)) > tried  # it knocked; the path is not what kept it out
     cloud.wait_online(board, within=30)
 
 
 @pytest.mark.board("photon", "argon")
-def test_a_cloud_with_a_wrong_key_is_refused_by_the_board(board, cloud, stranger_keys):
+def test_a_cloud_with_a_wrong_key_is_refused_by_the_board(board, cloud, stranger_keys, offline_for):
     with board.trusting(stranger_keys):
-        assert cloud.never_online(board, for_=3)
+        assert cloud.never_online(board, for_=offline_for)
     cloud.wait_online(board, within=30)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 
 def test_an_event_published_at_the_cloud_reaches_the_board(board, cloud, operations, topic):
-    board.probe.subscribe(f"{topic}/alarm/fire")
+    board.subscribe(f"{topic}/alarm/fire")
     cloud.publish(f"{topic}/alarm/fire", "kitchen")
     assert board.probe.wait_received(f"{topic}/alarm/fire", within=5).data == "kitchen"
     assert operations.spent(board) == {"subscribe": 1}
 
 
 def test_an_event_of_one_board_reaches_another(board, peer, operations, topic):
-    board.probe.subscribe(f"{topic}/door/open")
+    board.subscribe(f"{topic}/door/open")
     peer.probe.publish(f"{topic}/door/open", "front")
     assert board.probe.wait_received(f"{topic}/door/open", within=5).data == "front"
     assert operations.spent(board) == {"subscribe": 1}
@@ -19,14 +19,14 @@ def test_an_event_of_one_board_reaches_another(board, peer, operations, topic):
 
 
 def test_a_board_hears_its_own_event(board, operations, topic):
-    board.probe.subscribe(f"{topic}/echo/self")
+    board.subscribe(f"{topic}/echo/self")
     board.probe.publish(f"{topic}/echo/self", "hello")
     assert board.probe.wait_received(f"{topic}/echo/self", within=5).data == "hello"
     assert operations.spent(board) == {"publish": 1, "subscribe": 1}
 
 
 def test_a_prefix_matches_from_the_start_and_in_its_own_case(board, cloud, operations, topic):
-    board.probe.subscribe(f"{topic}/motion/")
+    board.subscribe(f"{topic}/motion/")
     wanted = f"{topic}/motion/hall"
     for name in (wanted.replace("motion", "Motion"), f"a/{wanted}", f"{topic}/motion", wanted):
         cloud.publish(name, "x")
@@ -36,15 +36,15 @@ def test_a_prefix_matches_from_the_start_and_in_its_own_case(board, cloud, opera
 
 
 def test_two_matching_subscriptions_bring_one_message(board, cloud, operations, topic):
-    board.probe.subscribe(f"{topic}/level/")
-    board.probe.subscribe(f"{topic}/level/high")
+    board.subscribe(f"{topic}/level/")
+    board.subscribe(f"{topic}/level/high")
     cloud.publish(f"{topic}/level/high", "9")
     board.probe.wait_received(f"{topic}/level/high", within=5)
     assert operations.spent(board) == {"subscribe": 1}
 
 
 def test_another_owners_events_are_not_delivered(board, cloud, operations, topic):
-    board.probe.subscribe(f"{topic}/alarm/")
+    board.subscribe(f"{topic}/alarm/")
     cloud.publish(f"{topic}/alarm/stranger", "boo", owner="stranger")
     cloud.publish(f"{topic}/alarm/mine", "yes")
     assert board.probe.wait_received(f"{topic}/alarm/mine", within=5).data == "yes"
@@ -54,6 +54,6 @@ def test_another_owners_events_are_not_delivered(board, cloud, operations, topic
 
 def test_the_largest_event_for_the_board_arrives_whole(board, cloud, topic):
     data = "0123456789abcdef" * 38  # 608 bytes, within the limit of every board
-    board.probe.subscribe(f"{topic}/bulk/")
+    board.subscribe(f"{topic}/bulk/")
     cloud.publish(f"{topic}/bulk/data", data)
     assert board.probe.wait_received(f"{topic}/bulk/data", within=5).data == data

@@ -1,5 +1,5 @@
 """What can go wrong while a board is flashed: each ends in an error that names board and cause, and the next test
-gets a working board."""
+gets a working board, which its ``board`` fixture proves."""
 
 from __future__ import annotations
 
@@ -8,13 +8,6 @@ import threading
 import pytest
 
 from hil.errors import FlashError
-
-
-@pytest.fixture(autouse=True)
-def _works_again(board):
-    """The board works again after whatever the test did to it: the next item's ``board`` fixture proves it too."""
-    yield
-    board.recover()
 
 
 def test_a_corrupted_image_is_refused_before_the_board_is_touched(board, firmware):
@@ -28,6 +21,7 @@ def test_a_corrupted_image_is_refused_before_the_board_is_touched(board, firmwar
     assert board.usb == usb
 
 
+@pytest.mark.board("electron", "argon")
 def test_a_corrupted_image_that_dfu_util_wrote_does_not_run(board, firmware):
     image = firmware("probe", version=2)
     data = bytearray(image.data)
@@ -46,6 +40,7 @@ def test_an_image_for_another_platform_is_refused(board, firmware):
     assert board.platform.name in str(caught.value).lower()
 
 
+@pytest.mark.board("electron", "argon")
 def test_an_image_for_another_platform_that_dfu_util_wrote_does_not_run(board, firmware):
     other = "boron" if board.platform.name != "boron" else "argon"
     image = firmware("probe", version=2, platform=other)
@@ -56,6 +51,7 @@ def test_an_image_for_another_platform_that_dfu_util_wrote_does_not_run(board, f
     assert "does not run" in str(caught.value)
 
 
+@pytest.mark.board("photon", "boron")
 def test_unplugged_half_way(board, firmware):
     if not board.power.available:
         pytest.skip(f"{board.name} has no power switch")
