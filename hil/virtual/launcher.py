@@ -1,7 +1,8 @@
 """Runs a command inside a rack and passes on what a terminal or a parent sends: keys, signals, exit status.
 
 The command is the launcher's child in the launcher's session and process group, so a shell, its job control and Ctrl-C
-work as without a rack. Processes the command leaves behind end with the rack.
+work as without a rack. Processes the command leaves behind end with the rack; the command of a launcher that is killed
+is hung up on, as when a terminal goes.
 """
 
 from __future__ import annotations
@@ -58,10 +59,11 @@ class _Client:
         signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
         sys.stdout.flush()
         sys.stderr.flush()
+        launcher = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
             handle.control.close()
-            vexec.become(handle.base, command)
+            vexec.become(handle.base, command, launcher)
 
     def wait(self) -> int:
         """Until the command ends; passes signals on meanwhile."""

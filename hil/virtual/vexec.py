@@ -27,14 +27,22 @@ def inside() -> Path | None:
     return Path(base) if base else None
 
 
-def become(base: Path, command: Sequence[str]) -> NoReturn:
+def become(base: Path, command: Sequence[str], launcher: int | None = None) -> NoReturn:
     """Joins the rack at ``base`` and executes ``command``. Never returns; call it in a forked child.
+
+    With ``launcher``, the pid of this process's parent, the command gets SIGHUP when that ends first: the rack ends
+    with its launcher, and what runs in it would hold locks and namespaces and see only errors.
 
     Exit status 125 when joining fails, 126 and 127 as a shell's when the command cannot be executed.
     """
     try:
         if inside() != base:
             os.environ.update(_join(base))
+        if launcher is not None:
+            # Only now: joining changes credentials, which would have cleared it.
+            linux.die_with_parent(signal.SIGHUP)
+            if os.getppid() != launcher:
+                raise ProcessLookupError("the launcher has ended")
     except (OSError, HilError) as error:
         _give_up(_NOT_JOINED, f"cannot join the virtual rack: {error}")
     execute(command)

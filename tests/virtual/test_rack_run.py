@@ -144,13 +144,21 @@ def test_what_the_command_left_running_ends_with_the_rack() -> None:
     assert ended(int(result.stdout))
 
 
-def test_a_killed_launcher_takes_the_rack_with_it() -> None:
+def test_a_killed_launcher_takes_the_rack_with_it_and_hangs_up_on_the_command() -> None:
     with running(READY + "exec sleep 1000") as (process, (pid, base, _)):
         rack = rack_of(base)
         process.kill()
         assert ended(rack)
+        assert ended(int(pid))
         assert eventually_gone(Path(base))
-        os.kill(int(pid), signal.SIGTERM)  # the command itself is the user's: it lived on
+
+
+def test_a_command_that_ignores_hangups_outlives_its_launcher() -> None:
+    with running("trap '' HUP; " + READY + "exec sleep 1000") as (process, (pid, base, _)):
+        rack = rack_of(base)
+        process.kill()
+        assert ended(rack)
+        os.kill(int(pid), signal.SIGTERM)
 
 
 def test_a_killed_rack_is_said_and_its_directory_swept_by_the_next() -> None:

@@ -1,0 +1,234 @@
+"""SIGKILL of pytest, of the launcher: nothing is left behind at whatever moment it comes, and the next run passes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.system import racks
+
+MARK = "RUN_MARK"
+PUBLISHED = "test_a_publish_reaches_the_cloud_and_costs_one_operation[argon]"
+
+# Tests that stop where they are to be killed: their line ``AT ...`` is the event.
+MOMENTS = """
+import threading
+import pytest
+
+def stop_here(where):
+    print(f"AT {where}", flush=True)
+    threading.Event().wait()
+
+@pytest.fixture
+def slow_end(network):
+    yield
+    network.block(udp=5684)
+    stop_here("teardown")
+
+def test_moment_block(board, cloud, network):
+    network.block(udp=5684)
+    board.reset()
+    assert cloud.never_online(board, for_=0.5)
+    assert network.dropped(udp=5684) > 0
+    stop_here("block")
+
+def test_moment_teardown(board, slow_end):
+    board.probe.publish("last/words")
+
+def test_moment_flash(board, firmware):
+    board.flash(firmware("probe", version=2).padded(120_000), force=True,
+                progress=lambda done, total: done * 3 > total and stop_here("flash"))
+"""
+
+
+@dataclass(slots=True)
+class Run:
+    """A run under way, found again by a mark in the environment of all of its processes."""
+
+    process: subprocess.Popen[str]
+    mark: str
+    heard: list[str] = field(default_factory=list)
+
+    def wait_for(self, text: str) -> None:
+        """Reads its output until ``text`` comes."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.heard.append(line)
+            if text in line:
+                return
+        pytest.fail(f"it ended without {text!r}:\n{''.join(self.heard)}")
+
+    def pids(self) -> set[int]:
+        """Its processes, wherever they went in the tree."""
+        mark = f"{MARK}={self.mark}".encode()
+        return {pid for pid in processes() if mark in read(Path("/proc", str(pid), "environ"))}
+
+    def pytest(self) -> int:
+        """The pid of pytest: the launcher's child whose command line names no launcher."""
+        found = [
+            pid
+            for pid in self.pids()
+            if b"\0pytest\0" in command_line(pid) and b"rack" not in command_line(pid)
+        ]
+        assert len(found) == 1, [command_line(pid) for pid in found]
+        return found[0]
+
+
+def processes() -> set[int]:
+    return {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+
+
+def read(path: Path) -> bytes:
+    """Content of a file below /proc, of a process that may have ended."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def command_line(pid: int) -> bytes:
+    return read(Path("/proc", str(pid), "cmdline"))
+
+
+def spaces(pid: int) -> set[str]:
+    """The network, mount and user namespaces that a process is in or keeps a descriptor of."""
+    process = Path("/proc", str(pid))
+    names = set()
+    with contextlib.suppress(OSError):  # it may end meanwhile, or be another user's
+        for link in [*(process / "ns").iterdir(), *(process / "fd").iterdir()]:
+            with contextlib.suppress(FileNotFoundError):
+                names.add(os.readlink(link))
+    return {name for name in names if name.startswith(("net:[", "mnt:[", "user:["))}
+
+
+def host_rules() -> tuple[int, str]:
+    """The firewall of the namespace that the tests run in; an ordinary user may not see it, nor change it."""
+    listed = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=False)
+    return listed.returncode, listed.stdout
+
+
+def host() -> dict[str, object]:
+    """What a run may not change around it."""
+    links = sorted(link.name for link in Path("/sys/class/net").iterdir())
+    mounts = [
+        line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "hil" in line.split(" ")[4]
+    ]
+    return {"links": links, "mounts": mounts, "rules": host_rules()}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> racks.Site:
+    site = racks.new_site(tmp_path_factory.mktemp("kill"))
+    (site.root / "test_moments.py").write_text(MOMENTS)
+    return site
+
+
+@pytest.fixture
+def start(site: racks.Site) -> Iterator[Callable[..., Run]]:
+    """Starts pytest in a rack; what is still there at the end of the test is ended."""
+    runs: list[Run] = []
+
+    def begin(*arguments: str) -> Run:
+        mark = secrets.token_hex(8)
+        process = subprocess.Popen(
+            site.suites("-s", *arguments),
+            cwd=racks.REPOSITORY,
+            env=racks.environment(**{MARK: mark}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        runs.append(Run(process, mark))
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        for pid in run.pids():
+            os.kill(pid, signal.SIGKILL)
+        run.process.communicate(timeout=racks.PATIENCE)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = racks.PATIENCE) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        select.select([], [], [], 0.02)
+    return True
+
+
+@dataclass(slots=True)
+class Traces:
+    """What a run holds before it is killed, to be looked for afterwards."""
+
+    run: Run
+    base: Path
+    spaces: set[str]
+    others: set[int]
+    host: dict[str, object]
+
+    def assert_gone(self) -> None:
+        assert eventually(lambda: not self.run.pids()), [command_line(pid) for pid in self.run.pids()]
+        assert eventually(lambda: not self.base.exists())
+        holders = {pid: held for pid in self.others & processes() if (held := spaces(pid) & self.spaces)}
+        assert holders == {}
+        assert host() == self.host
+
+
+def traces(run: Run) -> Traces:
+    own = run.pids()
+    others = processes() - own
+    held = set[str]().union(*map(spaces, own)) - spaces(os.getpid())
+    kinds = {name.partition(":")[0] for name in held}
+    assert kinds == {"net", "mnt", "user"}, "a rack is up, with namespaces of its own"
+    variables = read(Path("/proc", str(run.pytest()), "environ")).split(b"\0")
+    base = next(entry for entry in variables if entry.startswith(b"HIL_RACK=")).partition(b"=")[2]
+    return Traces(run, Path(base.decode()), held, others, host())
+
+
+def begin_publishing(start: Callable[..., Run], site: racks.Site, *moments: str) -> Run:
+    """A run whose first test passes: proof that what was killed before it is no hindrance."""
+    selected = " or ".join([PUBLISHED.partition("[")[0], *moments])
+    arguments = ("suites/publish", str(site.root / "test_moments.py"), "--board", "argon", "-k", selected)
+    run = start(*arguments)
+    run.wait_for(f"{PUBLISHED} PASSED")
+    return run
+
+
+def kill_pytest(run: Run) -> None:
+    held = traces(run)
+    os.kill(run.pytest(), signal.SIGKILL)
+    assert run.process.wait(racks.PATIENCE) == 128 + signal.SIGKILL
+    held.assert_gone()
+
+
+def test_runs_that_are_killed_leave_nothing_and_the_next_one_passes(
+    site: racks.Site, start: Callable[..., Run]
+) -> None:
+    for moment in ("test session starts", PUBLISHED):  # boards boot; the first board is made ready
+        run = start("suites/publish", "--board", "argon")
+        run.wait_for(moment)
+        kill_pytest(run)
+    for moment in ("flash", "block", "teardown"):
+        run = begin_publishing(start, site, f"moment_{moment}")
+        run.wait_for(f"AT {moment}")
+        kill_pytest(run)
+    run = begin_publishing(start, site, "moment_block")
+    held = traces(run)
+    run.process.kill()
+    assert run.process.wait(racks.PATIENCE) == -signal.SIGKILL
+    held.assert_gone()
+    last = begin_publishing(start, site)
+    last.wait_for("1 passed")
+    assert last.process.wait(racks.PATIENCE) == 0
+    assert last.pids() == set()
