@@ -79,7 +79,11 @@ class PowerStrip:
             return f"no board at port {port}; there are {', '.join(self._boards)}"
         if action not in ACTIONS:
             return f"no action {action!r}; there are {', '.join(ACTIONS)}"
-        {"on": board.power_on, "off": board.power_off, "reset": board.press_reset}[action]()
+        try:
+            {"on": board.power_on, "off": board.power_off, "reset": board.press_reset}[action]()
+        except Exception as error:  # whoever asked must hear of it; the rack lives on
+            _log.exception("port %s, %s", port, action)
+            return f"it failed: {error!r}"
         return ""
 
 

@@ -1,10 +1,11 @@
 """What runs inside a whole rack: ``python rackclients.py NAME [ARGUMENT...]`` says lines of JSON to judge.
 
-Only unmodified libraries: pyudev, pyusb, pyserial, sockets.
+Unmodified libraries (pyudev, pyusb, pyserial, sockets), and the harness where a board is to be made ready.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -14,6 +15,13 @@ from typing import Any
 import pyudev
 import serial
 import usb.core
+
+from hil.platforms import UsbMode
+from hil.rack.board import Board
+from hil.rack.images import FirmwareStore
+from hil.rack.pool import BoardPool
+from hil.rack.rig import find_rig, load_rig
+from hil.usb.discovery import UsbWatcher
 
 PATIENCE = 20.0
 PARTICLE = 0x2B04
@@ -102,6 +110,30 @@ def orphaned(port: str) -> None:
             "power": _error(lambda: power("off", port)),
             "network": network.recv(1).decode(),
         }
+    say(found)
+
+
+def flash_probe(platform: str) -> None:
+    """Writes the probe into the board's flash."""
+    rig = load_rig(find_rig())
+    with UsbWatcher() as watcher, BoardPool(rig, watcher).lease(platform) as board:
+        say(board.flash(FirmwareStore(rig.firmware.directory).image("probe", "1", board.platform)).written)
+
+
+def faces(platform: str) -> None:
+    """Port, face and tty of each board; application and listening mode of one."""
+    with UsbWatcher() as watcher:
+        seen = sorted(watcher.boards(), key=lambda each: each.port)
+        found: dict[str, Any] = {
+            "boards": [[each.port, each.mode.value, each.tty is not None] for each in seen],
+            "application": None,
+            "listening": False,
+        }
+        if seen[0].mode is not UsbMode.DFU:
+            slot = next(each for each in load_rig(find_rig()).slots if each.platform == platform)
+            with contextlib.closing(Board(slot, watcher)) as board:
+                running = board.firmware()
+                found |= {"application": running and running.app, "listening": board.is_listening()}
     say(found)
 
 
