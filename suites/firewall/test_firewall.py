@@ -9,6 +9,7 @@ def _port(board):
     return {board.platform.transport.protocol: board.platform.transport.port}
 
 
+@pytest.mark.board("photon", "electron", "argon")
 def test_a_blocked_port_keeps_a_board_offline_until_it_opens(board, cloud, network, offline_for):
     network.block(**_port(board))
     board.reset_hard()

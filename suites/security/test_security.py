@@ -28,6 +28,7 @@ def test_a_cloud_with_a_wrong_key_is_refused_by_the_board(board, cloud, stranger
     cloud.wait_online(board, within=30)
 
 
+@pytest.mark.board("photon", "boron")
 def test_no_port_of_the_board_is_open(board):
     assert open_tcp_ports(board.address) == []
     assert open_udp_ports(board.address, ports=[53, 67, 123, 161, 1900, 5353, 5683, 5684]) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from hil.platforms import UsbMode
 
 
@@ -13,6 +15,7 @@ def test_usb_says_which_board_it_is(board):
     assert usb.tty is not None
 
 
+@pytest.mark.board("photon", "argon")
 def test_a_board_is_followed_through_a_reset_by_its_port(board, cloud):
     boots = board.probe.info().boots
     before = board.usb
