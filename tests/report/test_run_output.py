@@ -1,0 +1,194 @@
+"""What a run of suites in a rack leaves behind: summary, Allure results, evidence of what failed."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hil.netlab import pcap
+from hil.report.allure_results import CATEGORIES
+from tests.system import racks
+
+# One test of the house passes; of these one fails, one cannot begin, one is skipped.
+BROKEN = """
+import pytest
+
+def test_broken_promise(board, cloud, network, operations):
+    board.serial.write(b'>{"c":"info"}\\n')
+    board.serial.expect('"app":"probe"', within=5)
+    board.probe.publish("garden/failing", "1")
+    cloud.events.expect("garden/failing", source=board)
+    assert operations.spent() == {"publish": 2}
+
+@pytest.fixture
+def unlucky(board, cloud):
+    raise RuntimeError("no luck")
+
+def test_broken_begin(unlucky):
+    pass
+
+def test_broken_off(board):
+    pytest.skip("not today")
+"""
+PLATFORMS = ("photon", "argon")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    done: subprocess.CompletedProcess[str]
+    reports: Path
+    results: dict[str, dict[str, Any]]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.reports / "summary.json").read_text())
+        return found
+
+    def attachments(self, test: str) -> dict[str, Path]:
+        """Evidence of a test by the name that readers see."""
+        folder = self.reports / "allure-results"
+        return {each["name"]: folder / each["source"] for each in self.results[test].get("attachments", [])}
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    site = racks.new_site(tmp_path_factory.mktemp("report"))
+    suite = site.root / "suites"
+    suite.mkdir()
+    (suite / "test_broken.py").write_text(BROKEN)
+    boards = [word for platform in PLATFORMS for word in ("--board", platform)]
+    done = racks.run(
+        site.suites("suites/publish", str(suite), "-k", "test_a_publish_reaches or broken", *boards)
+    )
+    results = [
+        json.loads(path.read_text()) for path in (site.reports / "allure-results").glob("*-result.json")
+    ]
+    return Outcome(done, site.reports, {result["name"]: result for result in results})
+
+
+def planned(platform: str) -> Any:
+    return next(board for board in racks.BOARDS if board.platform.name == platform)
+
+
+def test_the_session_ends_as_any_with_failures(outcome: Outcome) -> None:
+    assert outcome.done.returncode == 1, outcome.done.stdout + outcome.done.stderr
+    assert "2 failed, 2 passed, 2 skipped" in outcome.done.stdout
+    assert "2 errors" in outcome.done.stdout
+    assert "INTERNALERROR" not in outcome.done.stdout
+    assert outcome.done.stderr == ""
+
+
+def test_the_summary_counts_tests_boards_and_operations(outcome: Outcome) -> None:
+    summary = outcome.summary
+    assert list(summary) == ["tests", "boards", "operations", "duration_s"]
+    assert summary["tests"] == {"passed": 2, "failed": 2, "skipped": 2, "errors": 2}
+    assert summary["operations"] == {"publish": 4}
+    assert 0 < summary["duration_s"] < 120
+    # The test that could not begin never ran; the board had to be flashed once to run the probe.
+    assert summary["boards"] == [
+        {
+            "slot": f"{platform}-1",
+            "platform": platform,
+            "device_id": planned(platform).device_id,
+            "transport": planned(platform).platform.transport.value,
+            "tests": 3,
+            "flashes": 1,
+        }
+        for platform in PLATFORMS
+    ]
+
+
+def test_the_terminal_has_a_line_for_each_board(outcome: Outcome) -> None:
+    for platform in PLATFORMS:
+        transport = planned(platform).platform.transport.value
+        line = rf"^{platform}-1 +{platform} +{planned(platform).device_id} +{transport} +3 +1$"
+        assert re.search(line, outcome.done.stdout, re.MULTILINE)
+    assert "data operations: 4 (publish 4)" in outcome.done.stdout
+
+
+def test_a_result_names_platform_and_physical_board(outcome: Outcome) -> None:
+    assert len(outcome.results) == 8
+    histories = set()
+    for name, result in outcome.results.items():
+        platform = name.partition("[")[2].removesuffix("]")
+        parameters = {each["name"]: each for each in result["parameters"]}
+        assert parameters["board"]["value"] == f"'{platform}'"
+        assert not parameters["board"].get("excluded")
+        assert parameters["physical board"]["value"] == f"'{platform}-1'"
+        assert parameters["physical board"]["excluded"] is True
+        assert {"name": "tag", "value": platform} in result["labels"]
+        histories.add(result["historyId"])
+    assert len(histories) == 8
+
+
+def test_each_outcome_has_its_status(outcome: Outcome) -> None:
+    expected = {"test_a_publish_reaches": "passed", "test_broken_promise": "failed"}
+    expected |= {"test_broken_begin": "broken", "test_broken_off": "skipped"}
+    for name, result in outcome.results.items():
+        assert result["status"] == next(status for test, status in expected.items() if name.startswith(test))
+
+
+def test_the_steps_of_making_a_board_ready_are_told(outcome: Outcome) -> None:
+    containers = (outcome.reports / "allure-results").glob("*-container.json")
+    fixtures = [each for path in containers for each in json.loads(path.read_text()).get("befores", [])]
+    steps = [step["name"] for each in fixtures if each["name"] == "board" for step in each.get("steps", [])]
+    assert sorted(set(steps)) == [
+        f"make {platform}-1 ready with probe version 1" for platform in sorted(PLATFORMS)
+    ]
+    assert len(steps) == 8
+
+
+def test_allure_is_told_the_environment_and_the_categories(outcome: Outcome) -> None:
+    folder = outcome.reports / "allure-results"
+    lines = (folder / "environment.properties").read_text().splitlines()
+    facts = dict(line.split("=", 1) for line in lines)
+    assert facts["rig"] == "virtual"
+    assert {key: value for key, value in facts.items() if key.startswith("device_os.")} == {
+        f"device_os.{board.slot}": board.device_os for board in racks.BOARDS
+    }
+    assert {"hil", "python", "host"} <= set(facts)
+    assert json.loads((folder / "categories.json").read_text()) == CATEGORIES
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_what_failed_has_its_evidence(outcome: Outcome, platform: str) -> None:
+    found = outcome.attachments(f"test_broken_promise[{platform}]")
+    logs = [f"serial log of {platform}-1", f"cloud log of {platform}-1"]
+    assert sorted(found) == sorted([*logs, "operations", "firewall counters", "packets"])
+    assert '"app":"probe"' in found[logs[0]].read_text()
+    assert "event garden/failing" in found[logs[1]].read_text()
+    assert planned(platform).device_id in found[logs[1]].read_text()
+    assert found["operations"].read_text().count("publish garden/failing") == 1
+    transport = planned(platform).platform.transport
+    counters = found["firewall counters"].read_text()
+    assert f"'protocol': '{transport.protocol}', 'port': {transport.port}, 'direction': 'up'" in counters
+    assert re.search(r"'passed': [1-9]", counters)
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_the_packets_of_what_failed_can_be_read(outcome: Outcome, platform: str) -> None:
+    capture = outcome.attachments(f"test_broken_promise[{platform}]")["packets"].read_bytes()
+    assert capture[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1")  # pcap, microseconds or nanoseconds
+    transport = planned(platform).platform.transport
+    sent = [each for each in pcap.segments(pcap.read(capture)) if each.destination_port == transport.port]
+    assert {(each.protocol, each.destination) for each in sent} == {(transport.protocol, "198.18.0.2")}
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_what_could_not_begin_has_the_evidence_there_was(outcome: Outcome, platform: str) -> None:
+    found = outcome.attachments(f"test_broken_begin[{platform}]")
+    assert sorted(found) == [f"cloud log of {platform}-1", f"serial log of {platform}-1"]
+
+
+def test_what_passed_or_was_skipped_carries_no_ballast(outcome: Outcome) -> None:
+    assert [
+        name
+        for name, result in outcome.results.items()
+        if result["status"] in ("passed", "skipped") and outcome.attachments(name)
+    ] == []
