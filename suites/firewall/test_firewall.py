@@ -44,6 +44,7 @@ def test_only_the_cloud_port_is_enough(board, cloud, network):
     assert network.passed(**_port(board)) > 0
 
 
+@pytest.mark.board("photon", "argon")
 def test_events_wait_for_nobody_while_the_port_is_closed(board, cloud, network):
     network.block(**_port(board))
     board.probe.publish("storm/first", "lost or late", flags="noack")

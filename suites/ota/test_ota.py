@@ -53,7 +53,7 @@ def test_an_update_changes_version_and_hash_and_costs_nothing(board, cloud, oper
     assert story == ["started", "success"]
 
 
-@pytest.mark.board("photon", "argon")
+@pytest.mark.board("boron")
 @pytest.mark.firmware("probe", version=1)
 def test_another_application_takes_over(board, cloud, operations, firmware):
     report = cloud.flash(board, firmware("blinker").data, within=60)

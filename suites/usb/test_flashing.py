@@ -45,7 +45,7 @@ def test_a_corrupted_image_that_dfu_util_wrote_does_not_run(board, firmware):
     assert "CRC" in str(caught.value) or "does not run" in str(caught.value)
 
 
-@pytest.mark.board("electron", "argon")
+@pytest.mark.board("electron")
 def test_an_image_for_another_platform_that_dfu_util_wrote_does_not_run(board, firmware):
     other = "boron" if board.platform.name != "boron" else "argon"
     image = firmware("probe", version=2, platform=other)
