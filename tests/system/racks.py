@@ -67,7 +67,8 @@ def environment(**more: str) -> dict[str, str]:
     """This process's, outside of any rack, with the commands of this Python first."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HIL_", "PYTEST"))}
     path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
-    return {**kept, "PATH": path, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1", **more}
+    modules = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**kept, "PATH": path, "PYTHONPATH": modules, "PYTHONUNBUFFERED": "1", **more}
 
 
 def run(command: list[str], cwd: Path = REPOSITORY, **more: str) -> subprocess.CompletedProcess[str]:
