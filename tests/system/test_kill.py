@@ -1,4 +1,4 @@
-"""SIGKILL of pytest, of the launcher: nothing is left behind at whatever moment it comes, and the next run passes."""
+"""SIGKILL of pytest, of the launcher, of the rack: nothing is left, whenever it comes, and the next run passes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from hil.virtual import rackbase
 from tests.system import racks
 
 MARK = "RUN_MARK"
@@ -232,3 +233,18 @@ def test_runs_that_are_killed_leave_nothing_and_the_next_one_passes(
     last.wait_for("1 passed")
     assert last.process.wait(racks.PATIENCE) == 0
     assert last.pids() == set()
+
+
+def test_a_rack_killed_under_pytest_is_an_error_of_each_later_test(start: Callable[..., Run]) -> None:
+    run = start("suites/publish", "--board", "argon")
+    run.wait_for("PASSED")
+    held = traces(run)
+    connection, rack = rackbase.supervisor(held.base)
+    connection.close()
+    os.kill(rack, signal.SIGKILL)
+    output, _ = run.process.communicate(timeout=racks.PATIENCE)
+    assert run.process.returncode == 1
+    assert "hil rack: the rack ended before its command; its boards are gone" in output
+    assert "argon at USB port 1-3" in output
+    assert "INTERNALERROR" not in output
+    held.assert_gone()
