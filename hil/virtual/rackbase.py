@@ -12,11 +12,13 @@ import shutil
 import socket
 import struct
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 SOCKET_NAME = "supervisor.sock"
 _PREFIX = "hil-rack"
+_STARTING_SECONDS = 300.0  # no rack takes longer until it has its socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +65,25 @@ def running() -> list[RunningRack]:
 
 
 def sweep() -> None:
-    """Removes directories of racks that were killed. One that is just starting has no socket yet and is left."""
+    """Removes directories of racks that were killed. One that is just starting has no socket yet and is left a while."""
     for base in _parent().glob(f"{_PREFIX}-{os.getuid()}-*"):
         try:
             connection, _ = supervisor(base)
         except ConnectionRefusedError:
             remove(base)
+        except FileNotFoundError:
+            _remove_stale(base)
         except OSError:
             continue
         else:
             connection.close()
+
+
+def _remove_stale(base: Path) -> None:
+    """A rack killed before it had its socket."""
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - base.stat().st_mtime > _STARTING_SECONDS:
+            remove(base)
 
 
 def _parent() -> Path:

@@ -173,6 +173,15 @@ def test_a_killed_rack_is_said_and_its_directory_swept_by_the_next() -> None:
     assert not Path(base).exists()
 
 
+def test_directories_of_racks_that_died_while_starting_are_swept_once_they_are_old() -> None:
+    starting, dead = rackbase.create(), rackbase.create()
+    os.utime(dead, (0, 0))
+    rackbase.sweep()
+    assert starting.exists()
+    assert not dead.exists()
+    rackbase.remove(starting)
+
+
 def test_two_racks_do_not_see_or_disturb_each_other() -> None:
     see = "import pyudev; print([d.sys_name for d in pyudev.Context().list_devices(DEVTYPE='usb_device')])"
     plug = "from tests.virtual.devices import Steering; Steering().plug('1-1', 'cdc')"
