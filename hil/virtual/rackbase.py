@@ -65,7 +65,7 @@ def running() -> list[RunningRack]:
 
 
 def sweep() -> None:
-    """Removes directories of racks that were killed. One that is just starting has no socket yet and is left a while."""
+    """Removes directories of racks that were killed; one without a socket may be starting and is left a while."""
     for base in _parent().glob(f"{_PREFIX}-{os.getuid()}-*"):
         try:
             connection, _ = supervisor(base)
