@@ -174,7 +174,7 @@ class Bench:
         monkeypatch.setattr(board_module, "DfuUtil", self._dfu)
         monkeypatch.setattr(board_module, "touch", self._touch)
         monkeypatch.setattr(board_module, "RESTART_STABLE", 0)
-        monkeypatch.setattr("hil.rack.flashing._STABLE", 0)
+        monkeypatch.setattr(board_module, "SETTLE", 0)
         monkeypatch.setattr(board_module, "_TOUCH_WITHIN", 0.01)
 
     def board(self, slot: SlotTable) -> Board:
