@@ -45,6 +45,11 @@ def label_board(slot: str, platform: str) -> None:
     allure.dynamic.parent_suite(platform)
 
 
+def name_peer(slot: str) -> None:
+    """Name the second board of the running test."""
+    allure.dynamic.parameter("physical peer", slot, excluded=True)
+
+
 def attach(exhibits: Iterable[Exhibit]) -> None:
     """Attach exhibits to the running test."""
     for exhibit in exhibits:
