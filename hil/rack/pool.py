@@ -111,6 +111,12 @@ class BoardPool:
         """Set a board aside until the end of the run; its current lease goes on."""
         self._place(board).quarantine = f"{reason}, since {time.strftime('%H:%M')}"
 
+    def check_not_quarantined(self, board: Board) -> None:
+        """Raises ``BoardNotFound`` with the reason when ``board`` was set aside."""
+        reason = self._place(board).quarantine
+        if reason:
+            raise BoardNotFound(f"{board} is quarantined", found=reason, hint="mend the board and run again")
+
     def report(self, board: Board, *, rig_failure: str = "") -> None:
         """Tell how a test went for the board as equipment: failures in a row put it into quarantine."""
         place = self._place(board)

@@ -10,6 +10,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -105,6 +106,7 @@ class Probe:
         self._board = board
         self._begun: tuple[object, dict[str, int]] = (None, {})
         self._published: deque[float] = deque(maxlen=_BURST)
+        self.narrate: Callable[[str], AbstractContextManager[object]] = nullcontext
 
     def begin(self) -> None:
         """From here on ``received`` and ``calls`` leave out what came before; subscriptions of before are dropped.
@@ -229,6 +231,10 @@ class Probe:
 
     def command(self, name: str, **members: Any) -> dict[str, Any]:
         """Any command of the contract; the reply's members. Raises ``ProbeError``, ``RigError``, ``WireError``."""
+        with self.narrate(_title(self._board.name, name, members)):
+            return self._execute(name, members)
+
+    def _execute(self, name: str, members: dict[str, Any]) -> dict[str, Any]:
         text = json.dumps({"c": name, **members}, ensure_ascii=False, separators=(",", ":"))
         if self._board.has_control:
             reply = self._board.control().request(APP_CUSTOM, text.encode(), COMMAND_TIMEOUT)
@@ -280,6 +286,12 @@ class Probe:
                     f"probe on {self._board.name}: not {what} within {within:g} s; saw {seen()!r}"
                 )
             time.sleep(_POLL)
+
+
+def _title(board: str, command: str, members: dict[str, Any]) -> str:
+    """A command in the words of a report."""
+    words = " ".join(f"{key}={value!s:.40}" for key, value in members.items())
+    return f"{board} probe {command} {words}".rstrip()
 
 
 def _object(data: bytes) -> dict[str, Any]:
