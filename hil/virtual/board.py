@@ -74,6 +74,7 @@ class VirtualBoard:
         self.spec = spec
         self.machine = Machine(spec.platform, spec.device_os, spec.device_id, state_dir)
         self.machine.power = self
+        self.machine.ip_address = getattr(network, "address", None)
         self._port = port
         self._make_cloud = make_cloud or (lambda machine, host: CloudClient(machine, network, host))
         self._scheduler = scheduler or ThreadScheduler(f"board {spec.slot}")
@@ -120,6 +121,16 @@ class VirtualBoard:
 
         self._scheduler.call_later(delay, reset)
 
+    def within_start(self, delay: float, job: Callable[[], None]) -> None:
+        """Run ``job`` on the board's thread in ``delay`` seconds, unless the board restarted meanwhile."""
+        asked_in = self._start_number
+
+        def run() -> None:
+            if self._powered and self._start_number == asked_in:
+                job()
+
+        self._scheduler.call_later(delay, run)
+
     def request_sleep(self, seconds: float) -> None:
         """Leave bus and network for ``seconds``; the application goes on afterwards."""
         asked_in = self._start_number
@@ -132,7 +143,7 @@ class VirtualBoard:
         def sleep() -> None:
             if self._powered and self._start_number == asked_in and self._system is not None:
                 self._detach()
-                self._system.sleep()
+                self._system.sleep(seconds)
                 self._scheduler.call_later(seconds, wake)
 
         # The reply to the command that asked for it is fetched first.

@@ -12,7 +12,13 @@ from hil.platforms import version_tuple
 from hil.virtual.console import Console
 from hil.virtual.control import ControlChannel
 from hil.virtual.control_handlers import ControlRequests
-from hil.virtual.descriptors import CDC_DRIVERS, normal_face
+from hil.virtual.descriptors import (
+    CDC_DRIVERS,
+    CONTROL_INTERFACE_NUMBER,
+    MICROSOFT_VENDOR_CODE,
+    microsoft_compatible_id,
+    normal_face,
+)
 from hil.virtual.osystem import OperatingSystem
 from hil.virtual.usbdevice import TYPE_VENDOR, SerialFace, Setup, Stall, UsbDevice
 
@@ -75,7 +81,7 @@ class NormalMode(UsbDevice):
             serial=self.port,
         )
         self._system = system
-        self._channel = ControlChannel(ControlRequests(system).dispatch)
+        self._channel = ControlChannel(ControlRequests(system).dispatch, system.announced)
         self._raw_out: dict[int, Callable[[], None]] = {
             40: lambda: machine.request_reset("user", delay=0.0),
             302: system.cloud.drop,
@@ -86,14 +92,22 @@ class NormalMode(UsbDevice):
             raise Stall
         if setup.b_request == _RAW:
             return self._raw(setup)
+        if setup.b_request == MICROSOFT_VENDOR_CODE:
+            return microsoft_compatible_id(setup, CONTROL_INTERFACE_NUMBER)
         return self._channel.service(setup, data)
+
+    def reset(self) -> None:
+        """A reset of the bus ends all control requests."""
+        self._channel.forget_all()
 
     def _raw(self, setup: Setup) -> bytes:
         """Requests without INIT: they work while the application or the system thread is stuck."""
         machine = self._system.machine
         texts = {20: machine.device_id.hex(), 30: machine.device_os}
-        if setup.bm_request_type == 0xC0 and setup.w_index in texts and setup.w_length <= _RAW_MAX_REPLY:
-            return texts[setup.w_index].encode()
+        if setup.bm_request_type == 0xC0 and setup.w_index in texts:
+            text = texts[setup.w_index].encode()
+            if len(text) <= setup.w_length <= _RAW_MAX_REPLY:
+                return text
         if setup.bm_request_type == 0x40 and setup.w_index in self._raw_out:
             self._raw_out[setup.w_index]()
             return b""

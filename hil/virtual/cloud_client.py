@@ -100,12 +100,18 @@ class CloudClient:
         """Stop the cloud at once without a goodbye (the forced disconnect of control request 302)."""
         self._call(self._leave, None)
 
-    def stop(self, goodbye_reason: str | None = None, *, reset_code: int | None = None) -> None:
+    def stop(
+        self,
+        goodbye_reason: str | None = None,
+        *,
+        reset_code: int | None = None,
+        sleep_seconds: int | None = None,
+    ) -> None:
         """End with this start of the board. ``goodbye_reason`` is ``reset``, ``sleep`` or nothing at power loss."""
         content = None
         if goodbye_reason is not None:
             reason = CloudReason.SLEEP if goodbye_reason == "sleep" else CloudReason.RESET
-            content = Goodbye(cloud_reason=reason, reset_reason=reset_code)
+            content = Goodbye(cloud_reason=reason, reset_reason=reset_code, sleep_seconds=sleep_seconds)
         self._closing = True
         if self._thread.ident is None:
             self._loop.close()

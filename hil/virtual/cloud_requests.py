@@ -176,6 +176,7 @@ class RequestHandler:
             self._session.system_event("particle/device/updates/forced", forced)
         elif event.name.startswith("spark/device/claim/"):
             facts.log("the cloud took the claim code")
+            facts.clear_claim_code()
         if self._session.profile.scoped_subscriptions or event.content_format in _TEXT_FORMATS:
             self._session.app.deliver(event.name[:MAX_EVENT_NAME], event.data)
 

@@ -10,14 +10,15 @@ from collections.abc import Callable, Generator
 
 from hil.platforms import Radio, version_tuple
 from hil.virtual.control_handlers import diagnostics_json
-from hil.virtual.machine import Machine, WifiNetwork
+from hil.virtual.machine import NETWORK_IN_THE_AIR, Machine
 from hil.virtual.osystem import OperatingSystem
+from hil.virtual.stored import WifiNetwork
 
 Dialogue = Generator[str, str, None]  # yields prompts, is sent lines
 
 _CLAIM_CODE_LENGTH = 63
 _SSID_MAX = 32
-_NO_SECURITY, _WEP, _WPA3 = "0", "1", "6"
+_NO_SECURITY, _WEP, _WPA2, _WPA3 = "0", "1", "3", "6"
 _WAITING = "Waiting for the binary file to be sent ... (press 'a' to abort)\r\n"
 _CANCEL = "\x18" * 4
 _NO_YMODEM = "Serial/YModem flashing is no longer supported\r\n"
@@ -100,14 +101,14 @@ class Console:
             self._print("Sorry, claim code is not 63 characters long. Claim code unchanged.\r\n")
 
     def _credentials(self) -> Dialogue:
-        """The scan of a virtual radio sees no network, so the security is always asked for."""
+        """The security of a network that the scan does not see is asked for."""
         ssid = ""
         while not ssid:
             ssid = (yield "SSID: ")[:_SSID_MAX]
-        security = ""
+        security = _WPA2 if ssid == NETWORK_IN_THE_AIR else ""
         while security not in self._securities():
             security = yield "Security 0=unsecured, 1=WEP, 2=WPA, 3=WPA2: "
-        if security not in (_NO_SECURITY, _WEP):
+        if security not in (_NO_SECURITY, _WEP) and ssid != NETWORK_IN_THE_AIR:
             cipher = ""
             while cipher not in ("1", "2", "3"):
                 cipher = yield "Security Cipher 1=AES, 2=TKIP, 3=AES+TKIP: "

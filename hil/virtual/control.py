@@ -103,10 +103,12 @@ class ControlChannel:
     """The requests that are active on one board.
 
     ``dispatch(type, payload)`` starts a request; it is called outside the channel's lock and may answer with a future.
+    ``announced(type)`` is called as soon as the host says that a request will come.
     """
 
-    def __init__(self, dispatch: Dispatch) -> None:
+    def __init__(self, dispatch: Dispatch, announced: Callable[[int], None] = lambda _type: None) -> None:
         self._dispatch = dispatch
+        self._announced = announced
         self._lock = threading.RLock()
         self._requests: dict[int, _Request] = {}
         self._last_handle = 0
@@ -125,6 +127,14 @@ class ControlChannel:
             return b""
         raise Stall(f"no such service {setup.b_request}")
 
+    def forget_all(self) -> None:
+        """Give all requests up, as a reset of the bus does."""
+        with self._lock:
+            dropped = list(self._requests.values())
+            self._requests.clear()
+        for request in dropped:
+            _finish(request)
+
     def _init(self, setup: Setup) -> bytes:
         with self._lock:
             if len(self._requests) >= MAX_ACTIVE:
@@ -134,6 +144,7 @@ class ControlChannel:
             stage = _Stage.ALLOC_PENDING if size > POOL_BUFFER_SIZE else _Stage.RECV_PAYLOAD
             request = _Request(setup.w_index, size, stage, bytearray())
             self._requests[handle] = request
+        self._announced(request.type)
         if size == 0:
             self._start(request)
         status = Status.PENDING if stage is _Stage.ALLOC_PENDING else Status.OK
@@ -187,16 +198,14 @@ class ControlChannel:
         return part
 
     def _reset(self, setup: Setup) -> bytes:
+        if setup.w_index == 0:
+            self.forget_all()
+            return service_reply(Status.OK)
         with self._lock:
-            if setup.w_index == 0:
-                dropped = list(self._requests.values())
-                self._requests.clear()
-            elif setup.w_index in self._requests:
-                dropped = [self._requests.pop(setup.w_index)]
-            else:
-                return service_reply(Status.NOT_FOUND)
-        for request in dropped:
-            _finish(request)
+            request = self._requests.pop(setup.w_index, None)
+        if request is None:
+            return service_reply(Status.NOT_FOUND)
+        _finish(request)
         return service_reply(Status.OK)
 
     def _start(self, request: _Request) -> None:

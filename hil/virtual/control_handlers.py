@@ -6,6 +6,7 @@ Facts: USB fact sheet 4.5, and protocol fact sheet 11.6 for which board answers 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -14,7 +15,7 @@ from hil.errors import UsageError, WireError
 from hil.platforms import version_tuple
 from hil.virtual.control import Reply
 from hil.virtual.control_config import ConfigRequests
-from hil.virtual.control_network import NetworkRequests
+from hil.virtual.control_network import network_requests
 from hil.virtual.control_update import UpdateRequests
 from hil.virtual.factory import NCP_VERSION, has_ncp
 from hil.virtual.loader import ModuleState, Validity, inspect_modules
@@ -53,7 +54,7 @@ class ControlRequests:
         self._handlers: dict[int, Handler] = self._own()
         self._handlers |= ConfigRequests(system.machine).handlers()
         self._handlers |= UpdateRequests(system.machine).handlers()
-        self._handlers |= NetworkRequests(system.machine).handlers()
+        self._handlers |= network_requests(system.machine)
 
     def dispatch(self, request: int, payload: bytes) -> Reply | Future[Reply]:
         """Run request ``request``; an id the system does not know gets -120."""
@@ -76,10 +77,11 @@ class ControlRequests:
             30: lambda _: Reply(data=Writer().text(1, self._machine.device_os).finish()),
             32: lambda _: Reply(),
             40: lambda _: self._reset("user", "normal"),
+            41: lambda _: Reply(then=self._machine.factory_reset),
             50: lambda _: self._reset("dfu_mode", "dfu"),
             60: lambda _: self._reset("safe_mode", "safe"),
-            70: lambda _: Reply(then=self._system.start_listening),
-            71: lambda _: Reply(then=self._system.stop_listening),
+            70: self._start_listening,
+            71: self._stop_listening,
             72: lambda _: Reply(data=Writer().uint(1, int(self._machine.listening)).finish()),
             90: self._module_info,
             100: self._diagnostics,
@@ -94,8 +96,6 @@ class ControlRequests:
             handlers[31] = lambda _: Reply(data=ncp)
         if self._version >= (5, 6, 0):
             handlers[91] = lambda _: Reply()
-        if self._version >= (6, 0, 0):
-            handlers |= {76: lambda _: Reply(), 77: lambda _: Reply()}
         return handlers
 
     def _reset(self, reason: str, mode: str) -> Reply:
@@ -120,17 +120,25 @@ class ControlRequests:
         serial = self._machine.stored.serial_number
         return Reply(data=Writer().text(1, serial).finish()) if serial else NO_SERIAL_NUMBER
 
-    def _connect(self, _payload: bytes) -> Reply:
-        self._system.cloud.connect()
+    def _start_listening(self, _payload: bytes) -> Reply:
+        self._system.start_listening()
         return Reply()
+
+    def _stop_listening(self, _payload: bytes) -> Reply:
+        self._system.stop_listening()
+        return Reply()
+
+    def _connect(self, _payload: bytes) -> Reply:
+        return Reply() if self._system.connect() else NOT_SUPPORTED
 
     def _disconnect(self, _payload: bytes) -> Reply:
         self._system.cloud.disconnect()
         return Reply()
 
     def _diagnostics(self, payload: bytes) -> Reply:
+        """There is no asking for a part of it."""
         if payload:
-            return INVALID_ARGUMENT
+            return NOT_SUPPORTED
         return Reply(data=diagnostics_json(self._system))
 
     def _module_info(self, _payload: bytes) -> Reply:
@@ -156,14 +164,21 @@ def diagnostics_json(system: OperatingSystem) -> bytes:
 
 
 def _module_table(describe: SystemDescribe, states: tuple[ModuleState, ...]) -> bytes:
-    """Field 2, repeated: the modules of the Describe, here with the hash of every module that is in flash."""
+    """Field 2, repeated: the modules of the Describe, here with the hash of every one of them."""
     writer = Writer()
     for encoded, state in zip(Fields(describe.to_protobuf()).all(1), states, strict=True):
         hash_ = b""
-        if state.module is not None and state.slot.function is not ModuleFunction.USER_PART:
-            hash_ = Writer().data(8, state.module.sha256).finish()
+        if state.slot.function is not ModuleFunction.USER_PART:
+            hash_ = Writer().data(8, _hash(state)).finish()
         writer.message(2, encoded + hash_)
     return writer.finish()
+
+
+def _hash(state: ModuleState) -> bytes:
+    """A module that is not in flash has the hash of its name and version."""
+    if state.module is not None:
+        return state.module.sha256
+    return hashlib.sha256(f"{state.slot.function.name} {state.version}".encode()).digest()
 
 
 def _old_module(state: ModuleState) -> Writer:

@@ -16,6 +16,8 @@ CHUNK_SIZE = 1024
 _TOO_LARGE = Reply(-190)
 _INVALID_STATE = Reply(-210)
 _INVALID_ARGUMENT = Reply(-270)
+_OUT_OF_RANGE = Reply(-290)
+_NOT_SUPPORTED = Reply(-120)
 _FORMAT_BIN = 0
 
 
@@ -35,7 +37,10 @@ class UpdateRequests:
     def _begin(self, payload: bytes) -> Reply:
         fields = Fields(payload)
         size, form = fields.uint(1), fields.uint(2)
-        if size == 0 or form != _FORMAT_BIN:
+        self._expected = None
+        if form != _FORMAT_BIN:
+            return _NOT_SUPPORTED
+        if size == 0:
             return _INVALID_ARGUMENT
         if size > self._limit:
             return _TOO_LARGE
@@ -44,18 +49,21 @@ class UpdateRequests:
         return Reply(data=Writer().uint(1, CHUNK_SIZE).finish())
 
     def _data(self, payload: bytes) -> Reply:
+        """A chunk that is refused ends the update."""
+        expected, self._expected = self._expected, None
         chunk = Fields(payload).data(1)
-        if self._expected is None:
+        if expected is None:
             return _INVALID_STATE
-        if len(self._file) + len(chunk) > self._expected:
-            self._expected = None
-            return _TOO_LARGE
+        if not 0 < len(chunk) <= expected - len(self._file):
+            return _OUT_OF_RANGE
         self._file += chunk
+        self._expected = expected
         return Reply()
 
     def _finish(self, payload: bytes) -> Reply:
         validate_only = bool(Fields(payload).uint(1))
         if self._expected is None or len(self._file) != self._expected:
+            self._expected = None
             return _INVALID_STATE
         file = bytes(self._file)
         result = self._machine.validate_update(file)

@@ -9,16 +9,21 @@ import struct
 from dataclasses import dataclass
 
 from hil.platforms import Platform, version_tuple
+from hil.virtual.usbdevice import Setup, Stall
 
 MANUFACTURER, PRODUCT, SERIAL, CONTROL_INTERFACE = 1, 2, 3, 4
 FIRST_ALTERNATE = 4
 STATE_STRING = 0xFA
+MICROSOFT_STRING, MICROSOFT_VENDOR_CODE = 0xEE, 0xEE
+CONTROL_INTERFACE_NUMBER = 2
 CDC_DRIVERS = {0: "cdc_acm", 1: "cdc_acm"}
 
 _DFU_ATTRIBUTES = 0x0B  # download, upload, will detach
 _DFU_VERSION = 0x011A  # DfuSe
 _DETACH_TIMEOUT_MS = 255
 _BULK, _INTERRUPT = 2, 3
+_MICROSOFT_SIGNATURE = f"MSFT100{chr(MICROSOFT_VENDOR_CODE)}"
+_COMPATIBLE_ID_INDEX = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ def normal_face(platform: Platform, device_os: str, device_id: str) -> Face:
         PRODUCT: product,
         SERIAL: serial_string(platform, device_id),
         CONTROL_INTERFACE: f"{product.removesuffix(' CDC Mode')} Control Interface",
+        MICROSOFT_STRING: _MICROSOFT_SIGNATURE,
     }
     device = _device(platform.vid, platform.pid, (0xEF, 2, 1), _power(platform).release)
     return Face(device, _cdc_configuration(platform), strings)
@@ -59,6 +65,7 @@ def dfu_face(platform: Platform, device_os: str, device_id: str) -> Face:
         MANUFACTURER: "Particle",
         PRODUCT: f"{_usb_name(platform, device_os)} DFU Mode",
         SERIAL: serial_string(platform, device_id),
+        MICROSOFT_STRING: _MICROSOFT_SIGNATURE,
     }
     strings |= {FIRST_ALTERNATE + number: text for number, text in enumerate(alternates)}
     if platform.is_gen3 and version_tuple(device_os) > (6, 1, 1):
@@ -74,6 +81,14 @@ def dfu_face(platform: Platform, device_os: str, device_id: str) -> Face:
     return Face(
         _device(platform.vid, platform.dfu_pid, (0, 0, 0), _power(platform).release), configuration, strings
     )
+
+
+def microsoft_compatible_id(setup: Setup, interface: int) -> bytes:
+    """The answer to Windows' question for a driver: WinUSB for ``interface``. Raises ``Stall`` for other questions."""
+    if setup.bm_request_type != 0xC0 or setup.w_index != _COMPATIBLE_ID_INDEX:
+        raise Stall("no such Microsoft descriptor")
+    function = struct.pack("<BB8s8s6x", interface, 1, b"WINUSB", b"")
+    return struct.pack("<IHHB7x", 16 + len(function), 0x0100, _COMPATIBLE_ID_INDEX, 1) + function
 
 
 def dfu_alternates(platform: Platform, device_os: str) -> tuple[str, ...]:

@@ -79,6 +79,13 @@ def reported_slots(platform: Platform, device_os: str) -> tuple[ModuleSlot, ...]
     return (ncp, radio) if has_ncp(platform) else (radio,)
 
 
+def factory_slot(platform: Platform) -> tuple[int, int]:
+    """Where the application that a factory reset restores lies: number of the memory, address in it."""
+    if platform.is_gen3:
+        return 2, 0x80600000 if platform.name in ("b5som", "tracker") else 0x80200000
+    return 0, 0x080A0000 if platform.name == "electron" else 0x080E0000
+
+
 def has_ncp(platform: Platform) -> bool:
     """Whether an ESP32 with firmware of its own makes the Wi-Fi."""
     return platform.name in ("argon", "tracker")

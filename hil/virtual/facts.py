@@ -59,6 +59,9 @@ class DeviceFacts(Protocol):
 
     def claim_code(self) -> str | None: ...
 
+    def clear_claim_code(self) -> None:
+        """The cloud took the claim code: forget it, and call the board claimed."""
+
     def system_describe(self) -> SystemDescribe: ...
 
     def validate_update(self, file: bytes) -> int:

@@ -119,14 +119,21 @@ def inspect_modules(platform: Platform, device_os: str, internal: Flash) -> tupl
     return with_dependencies(found)
 
 
+def module_at_start(region: bytes) -> bytes | None:
+    """The module file that ``region`` begins with; ``None`` when there is none."""
+    try:
+        start, end = _ADDRESSES.unpack_from(region, find_prefix_offset(region))
+    except WireError:
+        return None
+    size = end - start + CRC_SIZE
+    return region[:size] if 0 < size <= len(region) else None
+
+
 def read_slot(platform: Platform, slot: ModuleSlot, internal: Flash) -> ModuleState | None:
     """The module that lies in ``slot``, dependencies not looked at; ``None`` for an empty slot."""
-    region = internal.read(slot.start, slot.max_size)
+    file = module_at_start(internal.read(slot.start, slot.max_size))
     try:
-        offset = find_prefix_offset(region)
-        start, end = _ADDRESSES.unpack_from(region, offset)
-        size = end - start + CRC_SIZE
-        return check_module(platform, slot, region[:size]) if 0 < size <= len(region) else None
+        return check_module(platform, slot, file) if file is not None else None
     except WireError:
         return None
 

@@ -6,24 +6,25 @@ USB fact sheet 5.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from hil.platforms import Platform, Radio
-from hil.virtual.factory import factory_module, system_slots, user_slots
-from hil.virtual.flash import Flash, FlashMap, write_atomically
-from hil.virtual.loader import Boot, boot, describe_modules, inspect_modules
+from hil.virtual.factory import factory_module, factory_slot, system_slots, user_slots
+from hil.virtual.flash import Flash, FlashMap
+from hil.virtual.loader import Boot, boot, describe_modules, inspect_modules, module_at_start
 from hil.virtual.settings import Settings
+from hil.virtual.stored import Stored
 from hil.virtual.update import Updater
 from hil.wire.describe import SystemDescribe
 from hil.wire.keys import ServerAddress
 from hil.wire.modules import NO_PRODUCT
 
 _LOG = logging.getLogger(__name__)
+NETWORK_IN_THE_AIR = "hil-rack"  # the one Wi-Fi network that a virtual radio sees
+_LARGEST_APPLICATION = 256 * 1024
 _MODEM = "L0.0.00.00.05.06,A.02.00"
 
 # Reset reasons as spark/device/last_reset names them -> their numbers.
@@ -47,24 +48,8 @@ class Power(Protocol):
 
     def request_sleep(self, seconds: float) -> None: ...
 
-
-@dataclass(slots=True)
-class WifiNetwork:
-    """A stored network. ``security``: 0 none, 1 WEP, 2 WPA, 3 WPA2, 6 WPA3 (numbers of the ``w`` dialogue)."""
-
-    ssid: str
-    security: int
-    password: str = ""
-
-
-@dataclass(slots=True)
-class Stored:
-    """What a board keeps outside the memories that DFU shows."""
-
-    serial_number: str | None = None
-    product_id: int = 0
-    product_version: int = NO_PRODUCT
-    networks: list[WifiNetwork] = field(default_factory=list)
+    def within_start(self, delay: float, job: Callable[[], None]) -> None:
+        """Run ``job`` in ``delay`` seconds, unless the board restarted meanwhile."""
 
 
 class Machine:
@@ -81,6 +66,8 @@ class Machine:
         self.last_reset_reason = "power_down"
         self.log_lines: list[str] = []
         self.power: Power | None = None
+        self.ip_address: str | None = None
+        self.wifi_network = NETWORK_IN_THE_AIR
         self.serial_write: Callable[[bytes], None] = _drop
         self._update_applied = False
         self._stored_path = state_dir / "system.json"
@@ -88,7 +75,7 @@ class Machine:
         self.memories = _memories(platform, state_dir)
         self.settings = Settings(self.memories[1], platform)
         self.updater = Updater(platform, device_os, self.internal)
-        self.stored = _load_stored(self._stored_path)
+        self.stored = Stored.load(self._stored_path)
         if fresh:
             self._leave_factory()
         self.boot: Boot = boot(platform, device_os, self.internal)
@@ -108,8 +95,21 @@ class Machine:
             self.log("production server restored")
         self.boot = boot(self.platform, self.device_os, self.internal)
         self.safe_mode = safe or self.boot.safe_mode
-        self.listening = listening
+        self.listening = self._listens_once() or listening
         return self.boot
+
+    def _listens_once(self) -> bool:
+        """Whether request 75 asked for listening mode after this start; it asks for one start only."""
+        wanted = self.stored.startup_listening
+        if wanted:
+            self.stored.startup_listening = False
+            self.save_stored()
+        return wanted
+
+    @property
+    def speaks_its_transport(self) -> bool:
+        """False for an Electron told to use TCP (USB fact sheet 5.3, byte 2977): a virtual one has UDP only."""
+        return self.settings.transport is self.platform.transport
 
     def remember_product(self) -> None:
         """Keep product id and version of the application about to run: a board in safe mode says its last ones."""
@@ -129,15 +129,7 @@ class Machine:
 
     def save_stored(self) -> None:
         """Keep ``stored``."""
-        content = {
-            "serial_number": self.stored.serial_number,
-            "product_id": self.stored.product_id,
-            "product_version": self.stored.product_version,
-            "networks": [
-                [network.ssid, network.security, network.password] for network in self.stored.networks
-            ],
-        }
-        write_atomically(self._stored_path, json.dumps(content).encode())
+        self.stored.save(self._stored_path)
 
     # -- DeviceFacts ---------------------------------------------------------------------------------
 
@@ -161,6 +153,9 @@ class Machine:
     def claim_code(self) -> str | None:
         return self.settings.claim_code
 
+    def clear_claim_code(self) -> None:
+        self.settings.clear_claim_code()
+
     def system_describe(self) -> SystemDescribe:
         modules = describe_modules(inspect_modules(self.platform, self.device_os, self.internal))
         cellular = self.platform.radio is Radio.CELLULAR
@@ -181,6 +176,14 @@ class Machine:
             return
         self._update_applied = True
         self.request_reset("update")
+
+    def factory_reset(self) -> None:
+        """Put the application of the factory slot back, if one is there, and restart."""
+        memory, address = factory_slot(self.platform)
+        file = module_at_start(self.memories[memory].read(address, _LARGEST_APPLICATION))
+        if file is None or not self.updater.apply(file):
+            self.log("factory reset: the factory slot holds no application for this board")
+        self.request_reset("factory_reset")
 
     def request_reset(self, reason: str, *, mode: str = "normal", delay: float = 1.0) -> None:
         if self.power is not None:
@@ -241,14 +244,6 @@ def _memories(platform: Platform, state_dir: Path) -> tuple[Flash, ...]:
         Flash(FlashMap.parse(text), state_dir / name, nor=number != 1)
         for number, (text, name) in enumerate(zip(platform.dfu_alts, names, strict=False))
     )
-
-
-def _load_stored(path: Path) -> Stored:
-    if not path.exists():
-        return Stored()
-    content = json.loads(path.read_text())
-    networks = [WifiNetwork(*network) for network in content["networks"]]
-    return Stored(content["serial_number"], content["product_id"], content["product_version"], networks)
 
 
 def _drop(_data: bytes) -> None:

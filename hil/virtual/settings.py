@@ -27,6 +27,8 @@ from hil.wire.keys import (
 
 _CLAIM_CODE = (1762, 63)
 _CLAIMED = 1825
+_SOFTAP_PREFIX = (1826, 26)
+_SOFTAP_SUFFIX = (1852, 6)
 _CLOUD_TRANSPORT = 2977
 _DEVICE_SECRET = (8119, 15)
 _SETUP_DONE = 8134
@@ -75,12 +77,16 @@ class Settings:
 
     def key(self, kind: KeyType) -> bytes | None:
         """The DER in a key field, or ``None`` when it holds none."""
-        field = KEY_FIELDS[kind]
-        stored = self._dct.read(field.offset, field.size)
+        stored = self.key_field(kind)
         try:
             return stored[: der_length(stored)]
         except WireError:
             return None
+
+    def key_field(self, kind: KeyType) -> bytes:
+        """All bytes of a key field, whatever they are."""
+        field = KEY_FIELDS[kind]
+        return self._dct.read(field.offset, field.size)
 
     def set_key(self, kind: KeyType, der: bytes) -> None:
         """Write a key field, padded with 0xFF. Raises ``WireError`` if it does not fit."""
@@ -176,7 +182,18 @@ class Settings:
 
     @claim_code.setter
     def claim_code(self, code: str | None) -> None:
-        self._write(_CLAIM_CODE[0], (code or "").encode()[: _CLAIM_CODE[1]].ljust(_CLAIM_CODE[1], b"\xff"))
+        self._write(_CLAIM_CODE[0], (code or "").encode()[: _CLAIM_CODE[1]].ljust(_CLAIM_CODE[1], b"\0"))
+
+    def clear_claim_code(self) -> None:
+        """What a board does when the cloud took the code: its first byte is cleared, and the board is claimed."""
+        self._write(_CLAIM_CODE[0], b"\0")
+        self.claimed = True
+
+    def set_softap_name(self, prefix: str, suffix: str) -> None:
+        """The name of a Photon's own network: prefix of up to 25 bytes behind their number, suffix of up to 6."""
+        text = prefix.encode()[: _SOFTAP_PREFIX[1] - 1]
+        self._write(_SOFTAP_PREFIX[0], bytes([len(text)]) + text)
+        self._write(_SOFTAP_SUFFIX[0], (suffix.encode() + b"\0")[: _SOFTAP_SUFFIX[1]])
 
     @property
     def claimed(self) -> bool:

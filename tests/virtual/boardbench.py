@@ -106,8 +106,15 @@ class FakeCloud:
         self.calls.append("drop")
         self.state = 0
 
-    def stop(self, goodbye_reason: str | None = None, *, reset_code: int | None = None) -> None:
-        self.calls.append(f"stop {goodbye_reason} {reset_code}")
+    def stop(
+        self,
+        goodbye_reason: str | None = None,
+        *,
+        reset_code: int | None = None,
+        sleep_seconds: int | None = None,
+    ) -> None:
+        number = sleep_seconds if goodbye_reason == "sleep" else reset_code
+        self.calls.append(f"stop {goodbye_reason} {number}")
         self.state = 0
 
 

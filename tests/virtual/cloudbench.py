@@ -83,6 +83,9 @@ class FakeFacts:
     def claim_code(self) -> str | None:
         return self.claim
 
+    def clear_claim_code(self) -> None:
+        self.claim = None
+
     def system_describe(self) -> SystemDescribe:
         cellular = self.platform.radio is Radio.CELLULAR
         needs = Dependency("s", 1, 2302)

@@ -301,7 +301,7 @@ def test_sleep_leaves_the_bus_and_comes_back_without_a_reset(tmp_path: Path) -> 
     bench.machine.request_sleep(3)
     bench.clock.advance(1)
     assert bench.port.history == ["normal", "-"]
-    assert bench.clouds[0].calls[-1] == "stop sleep None"
+    assert bench.clouds[0].calls[-1] == "stop sleep 3"
     bench.clock.advance(3)
     assert bench.port.history == ["normal", "-", "normal"]
     assert bench.clouds[1].calls == ["start", "connect"]

@@ -153,6 +153,18 @@ def test_forced_updates_are_echoed(model: str, data: bytes, echo: bytes) -> None
 
 
 @pytest.mark.parametrize("model", BOARDS)
+def test_the_claim_code_is_cleared_once_the_cloud_took_it(model: str) -> None:
+    with Bench(model) as bench:
+        bench.online()
+        bench.facts.claim = "abc"
+        bench.server.send(messages.event(0x7000, "spark/device/claim/code", b"", confirmable=True))
+        bench.facts.wait_log("took the claim code")
+        bench.server.send(messages.function_call(0x7001, b"\x65", "led", b"on"))
+        bench.server.until(lambda message: message.token == b"\x65")
+        assert bench.facts.claim is None
+
+
+@pytest.mark.parametrize("model", BOARDS)
 @pytest.mark.parametrize(
     ("data", "reset"),
     [("safe mode", ("safe_mode", "safe")), ("dfu", ("dfu_mode", "dfu")), ("reboot", ("user", "normal"))],

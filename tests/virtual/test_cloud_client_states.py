@@ -28,13 +28,13 @@ def test_back_off_doubles_every_five_attempts_up_to_128() -> None:
 
 
 @pytest.mark.parametrize("model", BOARDS)
-@pytest.mark.parametrize(("how", "payload"), [("user", "0102"), ("listening", "0104"), ("sleep", "0106")])
+@pytest.mark.parametrize(("how", "payload"), [("user", "0102"), ("listening", "0104"), ("sleep", "0506ac02")])
 def test_goodbye_bytes(model: str, how: str, payload: str) -> None:
     with Bench(model, timing=SHORT) as bench:
         mid = bench.online()[-1].mid + 1 & 0xFFFF
         bench.facts.listening = how == "listening"
         if how == "sleep":
-            bench.client.stop("sleep")
+            bench.client.stop("sleep", sleep_seconds=300)
         else:
             bench.client.disconnect()
         bench.server.receive()
