@@ -141,7 +141,7 @@ class Channel:
         """Take an ACK or RST from the device. True when it settled or advanced an exchange."""
         self._resend.acknowledge(message.mid)
         exchange = self._by_mid.pop(message.mid, None)
-        if exchange is None and self.reliable:
+        if exchange is None and self.reliable and not message.is_response:
             exchange = self._oldest_ping()
         if exchange is None:
             return self._answer(message)

@@ -37,7 +37,8 @@ class Timing:
     """Waits of the cloud, in seconds.
 
     ``ack_timeout`` grows by a random factor up to ``ack_random_factor`` and doubles with every attempt;
-    ``max_attempts`` sends in all before a device counts as offline (cloud API fact sheet 4.1).
+    ``max_attempts`` sends in all before a device counts as offline (cloud API fact sheet 4.1). ``handshake`` is
+    for TCP; over UDP a device repeats each of its flights for 45 s, so ``dtls_handshake`` outlasts three of them.
     ``keep_alive`` replaces the platform's own interval when given; silence of twice that means offline.
     """
 
@@ -45,6 +46,7 @@ class Timing:
     ack_random_factor: float = 1.5
     max_attempts: int = 3
     handshake: float = 20.0
+    dtls_handshake: float = 135.0
     first_message: float = 30.0
     describe: float = 10.0
     call: float = 20.0

@@ -57,6 +57,18 @@ class Device:
         version = self.system_version
         return None if version is None else _RELEASES.get(version)
 
+    @property
+    def os_rules(self) -> str | None:
+        """The release whose rules hold for the device: ``os_version``, or one as old as its system module.
+
+        The table knows few releases, but every module version starts with the digits of its major and minor
+        release (6100 is a 6.1).
+        """
+        version = self.system_version
+        if version is None:
+            return None
+        return _RELEASES.get(version) or f"{version // 1000}.{version // 100 % 10}.0"
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceView:

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from typing import cast
 
-from hil.cloud.identity import may_connect
+from hil.cloud.identity import fingerprint, may_connect
 from hil.cloud.services import Services
 from hil.cloud.session import DeviceSession
 from hil.errors import CloudError, WireError
@@ -131,7 +131,8 @@ class TcpLink(asyncio.Protocol):
     def _accept(self, device_id: bytes, spki: bytes) -> bool:
         reason = may_connect(self._services, device_id.hex(), spki, Transport.TCP)
         if reason is not None:
-            self._services.log.add(device_id.hex(), f"{self.host} turned away: {reason}")
+            said = f"{self.host} turned away: {reason} (it shows {fingerprint(spki)})"
+            self._services.log.add(device_id.hex(), said)
         return reason is None
 
     def _stored_key(self, device_id: bytes) -> bytes | None:

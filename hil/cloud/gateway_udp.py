@@ -7,13 +7,15 @@ or by address; only a record that proves authentic may move a session to another
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import os
 import secrets
 import socket
 from collections.abc import Callable
 from typing import cast
 
-from hil.cloud.identity import may_connect
+from hil.cloud.identity import fingerprint, may_connect
 from hil.cloud.services import Services
 from hil.cloud.session import DeviceSession
 from hil.cloud.sessionstore import SessionStore, StoredSession
@@ -21,10 +23,12 @@ from hil.cloud.udplink import Address, UdpLink
 from hil.errors import CloudError
 from hil.platforms import Transport
 from hil.wire.dtls import BadRecord, ContentType, Form, Incoming, ServerConnection, classify
+from hil.wire.keys import private_der
 
 MAX_HANDSHAKES = 1000  # under way at once; beyond, the oldest is dropped
 _RECEIVE_BUFFER = 4 * 1024 * 1024  # bytes: a burst of many boards must not be lost before it is read
 _CID_SIZE = 8
+_MAX_STRANGERS = 1000  # addresses remembered so that each is logged once
 
 MakeSession = Callable[[UdpLink], DeviceSession]
 
@@ -40,6 +44,9 @@ class UdpGateway(asyncio.DatagramProtocol):
         self._by_cid: dict[bytes, UdpLink] = {}
         self._by_device: dict[str, UdpLink] = {}
         self._by_address: dict[Address, UdpLink] = {}
+        self._strangers: set[Address] = set()
+        # Of the server key, so that a handshake outlives a restart of the cloud.
+        self._cookie_key = hashlib.sha256(b"cookies" + private_der(services.keys.ec)).digest()
         self._transport: asyncio.DatagramTransport | None = None
         self.dropped = 0
 
@@ -130,6 +137,21 @@ class UdpGateway(asyncio.DatagramProtocol):
             self._advance(self._handshakes[address], data, address)
         else:
             self.dropped += 1
+            self._stranger(incoming, address)
+
+    def _stranger(self, incoming: Incoming, address: Address) -> None:
+        """Say once who speaks in a session that is not here: nothing can be answered (protocol fact sheet 2.5)."""
+        if incoming.form is Form.OTHER or address in self._strangers:
+            return
+        if len(self._strangers) >= _MAX_STRANGERS:
+            self._strangers.clear()
+        self._strangers.add(address)
+        who = _text(address)
+        if incoming.device_id is not None:
+            who += f" (says it is {incoming.device_id.hex()})"
+        what = "goes on with a session that this cloud does not have"
+        then = "its attempts run out after 60 to 90 s, then it makes a new one"
+        self._services.log.add(None, f"{who} {what}; {then}")
 
     def _link_for(self, incoming: Incoming, address: Address) -> UdpLink | None:
         if incoming.cid is not None:
@@ -194,27 +216,34 @@ class UdpGateway(asyncio.DatagramProtocol):
             under_way = link.connection
         hello = incoming.client_random
         if hello is not None and (under_way is None or under_way.client_random not in (None, hello)):
-            under_way = self._begin(address)
+            under_way = self._begin(address, incoming.hello_sequence)
         if under_way is None:
             self.dropped += 1
         else:
             self._advance(under_way, data, address)
 
-    def _begin(self, address: Address) -> ServerConnection:
+    def _begin(self, address: Address, first_sequence: int) -> ServerConnection:
         while len(self._handshakes) >= MAX_HANDSHAKES:
             self._handshakes.pop(next(iter(self._handshakes)))
 
         def accept(spki: bytes) -> bool:
             reason = may_connect(self._services, None, spki, Transport.DTLS)
             if reason is not None:
-                self._services.log.add(None, f"{address[0]}:{address[1]} turned away: {reason}")
+                self._services.log.add(
+                    None, f"{_text(address)} turned away: {reason} (it shows {fingerprint(spki)})"
+                )
             return reason is None
 
         connection = ServerConnection(
-            self._services.keys.ec, cid=self._fresh_cid(), accept_key=accept, cookies=True
+            self._services.keys.ec,
+            cid=self._fresh_cid(),
+            accept_key=accept,
+            cookie=hmac.digest(self._cookie_key, _text(address).encode(), "sha256"),
+            first_sequence=first_sequence,
         )
         self._handshakes[address] = connection
-        patience = self._services.config.timing.handshake
+        self._strangers.discard(address)
+        patience = self._services.config.timing.dtls_handshake
         asyncio.get_running_loop().call_later(patience, self._expire, address, connection)
         return connection
 
@@ -229,7 +258,7 @@ class UdpGateway(asyncio.DatagramProtocol):
         if connection.failed is not None:
             if self._handshakes.get(address) is connection:
                 del self._handshakes[address]
-                self._services.log.add(None, f"{address[0]}:{address[1]} handshake: {connection.failed}")
+                self._services.log.add(None, f"{_text(address)} handshake: {connection.failed}")
             return
         if connection.session is not None and self._handshakes.get(address) is connection:
             del self._handshakes[address]
@@ -258,10 +287,14 @@ class UdpGateway(asyncio.DatagramProtocol):
     def _expire(self, address: Address, connection: ServerConnection) -> None:
         if self._handshakes.get(address) is connection:
             del self._handshakes[address]
-            self._services.log.add(None, f"{address[0]}:{address[1]} handshake not finished in time")
+            self._services.log.add(None, f"{_text(address)} handshake not finished in time")
 
     def _expect_hello(self, link: UdpLink) -> None:
         session = link.device_session
         if session is not None and session.device is None and not session.closed:
             session.log(f"{link.host}: no Hello in time")
             session.end("no Hello in time", forget=True)
+
+
+def _text(address: Address) -> str:
+    return f"{address[0]}:{address[1]}"

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from hil.cloud.devices import Device
 from hil.cloud.services import Services
 from hil.errors import Refused
 from hil.platforms import Transport, by_id
 from hil.wire.hello import Hello
+
+
+def fingerprint(spki: bytes) -> str:
+    """How a public key (SPKI DER) is called in logs: short, and the same wherever it turns up."""
+    return f"key {hashlib.sha256(spki).hexdigest()[:16]}"
 
 
 def may_connect(services: Services, device_id: str | None, spki: bytes, transport: Transport) -> str | None:
@@ -39,7 +46,10 @@ def establish(
         raise Refused("the Hello names no device")
     reason = may_connect(services, device_id, spki, transport)
     if reason is not None:
-        raise Refused(f"device {device_id}: {reason}", hint="register the device with its public key")
+        raise Refused(
+            f"device {device_id}: {reason} (it shows {fingerprint(spki)})",
+            hint="register the device with its public key",
+        )
     device = services.registry.get(device_id)
     if device is None or transport not in device.keys:
         device = services.registry.register(

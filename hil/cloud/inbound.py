@@ -21,7 +21,6 @@ from hil.cloud.outbound import send_event
 from hil.cloud.presence import ContactKind
 from hil.cloud.session import UPDATES_EVENT, DeviceSession, Handlers, Outcome, refusal
 from hil.errors import Refused, WireError
-from hil.platforms import Transport
 from hil.wire.coap import Code, Message, Type, empty_ack
 from hil.wire.hello import Hello, HelloFlag
 from hil.wire.messages import Event as WireEvent
@@ -40,6 +39,9 @@ CLAIM_CODE_EVENT = "spark/device/claim/code"
 CLAIMED_EVENT = "spark/device/claim/success"
 SAFE_MODE_EVENT = "spark/device/safemode"
 MAX_BINARY_EVENT = "spark/hardware/max_binary"
+GCC_PLATFORM = (
+    3  # what Device OS built for Linux says over TCP, whatever it was told (protocol fact sheet 10)
+)
 RANDOM_LENGTH = 40  # characters of the answer to a request for a random seed
 
 
@@ -56,19 +58,30 @@ def on_hello(session: DeviceSession, message: Message) -> Outcome:
         link = session.link
         device = establish(session.services, said, link.public_key, link.transport, hello)
     except Refused as error:
-        session.log(f"Hello refused: {error.what}")
+        session.log(f"{session.link.host}: Hello refused: {error.what}")
         return Outcome(None, (partial(session.close, error.what, forget=True, notify=True),))
     session.adopt(device)
     session.described.clear()
-    session.services.registry.saw_hello(device.id, hello, session.link.host)
+    platform_id = _platform_of(session, device, hello)
+    session.services.registry.saw_hello(device.id, hello, session.link.host, platform_id)
     session.log(f"Hello: {_in_words(hello)}")
     return Outcome(acknowledged(message), (partial(_greet, session, hello),))
 
 
+def _platform_of(session: DeviceSession, device: Device, hello: Hello) -> int:
+    """What the device is: what its Hello says, unless that is Device OS built for Linux, which may play any board."""
+    if hello.platform_id == device.platform_id:
+        return device.platform_id
+    taken = device.platform_id if hello.platform_id == GCC_PLATFORM else hello.platform_id
+    session.log(
+        f"registered as platform {device.platform_id}, its Hello says {hello.platform_id}: taken as {taken}"
+    )
+    return taken
+
+
 def _greet(session: DeviceSession, hello: Hello) -> None:
-    # A TCP device waits 4 s for the cloud's Hello; a UDP device may take it as leave to clear its OTA flag.
-    if session.link.transport is Transport.TCP or HelloFlag.OTA_SUCCEEDED in hello.flags:
-        session.channel.send(server_hello(session.channel.next_mid()))
+    # A TCP device waits 4 s for the cloud's Hello; a UDP device takes it as leave to clear its OTA flag.
+    session.channel.send(server_hello(session.channel.next_mid()))
     session.arrive(ContactKind.HELLO)
     if HelloFlag.DEVICE_DESCRIBES not in hello.flags:
         ask_for_describe(session)

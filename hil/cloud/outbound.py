@@ -10,11 +10,11 @@ from hil.cloud.devices import Device
 from hil.cloud.events import CloudEvent
 from hil.cloud.names import subscription_matches
 from hil.cloud.operations import Action, Charge
-from hil.cloud.payload import is_binary, is_structured
+from hil.cloud.payload import is_structured, is_text
 from hil.cloud.session import DeviceSession
 from hil.errors import DeviceOffline, DeviceTimeout, NotFound, Refused
-from hil.platforms import event_data_limit
-from hil.wire.coap import Code, ContentFormat, Message, Type, code_text, ping
+from hil.platforms import by_name, event_data_limit, version_tuple
+from hil.wire.coap import Code, ContentFormat, Message, Type, code_text, encode, ping
 from hil.wire.describe import ApplicationDescribe
 from hil.wire.messages import (
     Subscription,
@@ -28,13 +28,48 @@ from hil.wire.messages import (
 
 Value = bool | int | float | str
 OLDEST_OS = "1.5.0"  # whose limits a device gets before its version is known
+FIRST_TYPED_EVENTS = "6.2.0"
+_BLOCK = 16  # bytes, of the cipher on TCP
+_TCP_OVERHEAD = 18  # what a device's buffer holds besides padded plaintext
+
+
+def _rules(session: DeviceSession) -> str:
+    return (session.device.os_rules if session.device else None) or OLDEST_OS
 
 
 def data_limit(session: DeviceSession) -> int:
     """Largest event data and function argument in bytes that the device takes."""
-    platform, device = session.platform, session.device
-    version = (device.os_version if device else None) or OLDEST_OS
-    return 622 if platform is None else event_data_limit(platform, version)
+    # A board that the table does not know is a newer one, or Device OS built for Linux.
+    return event_data_limit(session.platform or by_name("argon"), _rules(session))
+
+
+def message_limit(session: DeviceSession) -> int:
+    """Largest CoAP message in bytes that fits the device's buffer (protocol fact sheet 1.3, 6).
+
+    A device that gets a longer one over TCP drops the connection.
+    """
+    hello = session.device.hello if session.device else None
+    limit = (hello.max_message if hello else None) or _buffer(session)
+    if session.channel.reliable:
+        # What is on the wire is padded to whole blocks, by one byte at least.
+        return (limit - _TCP_OVERHEAD) // _BLOCK * _BLOCK - 1
+    return limit
+
+
+def _buffer(session: DeviceSession) -> int:
+    """Bytes of the buffer of a device whose Hello does not say."""
+    if session.platform is not None and session.platform.generation == 1:
+        return 640
+    return 768 if version_tuple(_rules(session)) < (0, 8, 0) else 800
+
+
+def _require_room(session: DeviceSession, message: Message, what: str) -> None:
+    """Raise ``Refused`` for a message that does not fit the device's buffer."""
+    size, limit = len(encode(message)), message_limit(session)
+    if size > limit:
+        raise Refused(
+            f"{what} is too long for the device", expected=f"at most {limit} bytes", found=f"{size} bytes"
+        )
 
 
 # Events
@@ -52,17 +87,20 @@ def _matches(wanted: Subscription, published: CloudEvent) -> bool:
         return False
     if is_structured(published.content_format):
         return "c" in wanted.flags
-    if is_binary(published.content_format):
-        return "b" in wanted.flags
-    return "c" not in wanted.flags
+    if is_text(published.content_format):
+        return "c" not in wanted.flags
+    return "b" in wanted.flags
 
 
 def deliver(session: DeviceSession, published: CloudEvent) -> None:
     """Bring an event to the session's device, which must be online; every attempt is counted."""
-    # Structured data has another number on its way to a device than on its way from one.
-    content_format = (
-        ContentFormat.CBOR if is_structured(published.content_format) else published.content_format
-    )
+    content_format = published.content_format
+    if is_structured(content_format):
+        # Structured data has another number on its way to a device than on its way from one.
+        content_format = ContentFormat.CBOR
+    elif version_tuple(_rules(session)) < version_tuple(FIRST_TYPED_EVENTS):
+        # Older devices look for the data right behind name and Max-Age: another option hides it from them.
+        content_format = None
     send_event(session, published.name, published.raw, ttl=published.ttl, content_format=content_format)
 
 
@@ -81,6 +119,11 @@ def send_event(
     confirmable = not session.channel.reliable
     mid = session.channel.next_mid()
     message = event(mid, name, data, confirmable=confirmable, ttl=ttl, content_format=content_format)
+    try:
+        _require_room(session, message, f"event {name}")
+    except Refused as error:
+        session.log(f"event not delivered: {error.what}, {error.found}")
+        return
     count = _counter(session, charge)
     if confirmable:
         session.channel.request(message, count)
@@ -177,6 +220,7 @@ async def _ask(
         if not session.online:
             raise DeviceOffline("the device is offline")
         message = build(session.channel.next_mid(), session.channel.next_token())
+        _require_room(session, message, what)
         exchange = session.channel.request(message, _counter(session, charge))
         try:
             return await answer_to(session, exchange, timeout)

@@ -18,15 +18,16 @@ _BINARY_TYPES = {
     ContentFormat.JPEG: "image/jpeg",
     ContentFormat.PNG: "image/png",
 }
+_TEXT = (None, ContentFormat.TEXT, ContentFormat.LINK_FORMAT, ContentFormat.XML, ContentFormat.JSON)
 STRUCTURED = (ContentFormat.STRUCTURED, ContentFormat.CBOR)
 _MAX_DEPTH = 32
 _SIMPLE = {20: False, 21: True, 22: None, 23: None}
 _FLOATS = {25: ">e", 26: ">f", 27: ">d"}
 
 
-def is_binary(content_format: int | None) -> bool:
-    """Whether a device must have asked for binary data to get this."""
-    return content_format in _BINARY_TYPES
+def is_text(content_format: int | None) -> bool:
+    """Whether every device takes this; anything else it must have asked for (protocol fact sheet 3.5)."""
+    return content_format in _TEXT
 
 
 def is_structured(content_format: int | None) -> bool:

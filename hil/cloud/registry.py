@@ -219,14 +219,17 @@ class Registry:
 
     # What the device says
 
-    def saw_hello(self, device_id: str, hello: Hello, address: str) -> Device:
-        """A new session: what it says now counts, what it said about its application and wishes does not."""
+    def saw_hello(self, device_id: str, hello: Hello, address: str, platform_id: int | None = None) -> Device:
+        """A new session: what it says now counts, what it said about its application and wishes does not.
+
+        ``platform_id`` stands in for what the Hello says of the platform.
+        """
         device = self.require(device_id)
         now = time.time()
         with self._store.transaction():
             self._set(
                 device,
-                platform_id=hello.platform_id,
+                platform_id=hello.platform_id if platform_id is None else platform_id,
                 product_id=hello.product_id,
                 product_version=hello.product_version,
                 last_handshake=now,

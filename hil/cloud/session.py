@@ -191,6 +191,10 @@ class DeviceSession:
     def _repeat(self, message: Message, kind: Kind, known: bytes | None) -> None:
         """The device did not get our acknowledgement: give it again, and let the ledger know."""
         self.log(f"{kind.name} came twice, message {message.mid}")
+        if kind is Kind.TIME:
+            # What was right at the first request is several seconds old by now.
+            outcome = self._handle(message, kind)
+            known = known if outcome.reply is None else encode(outcome.reply)
         with self.services.store.transaction():
             if kind is Kind.EVENT:
                 self._count_again(message)
@@ -289,7 +293,7 @@ class DeviceSession:
         configured = self.services.config.timing.keep_alive
         if configured is not None:
             return configured
-        version = self.device.os_version if self.device else None
+        version = self.device.os_rules if self.device else None
         return keep_alive_of(self.platform, self.link.transport, version)
 
     @staticmethod

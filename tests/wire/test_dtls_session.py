@@ -153,7 +153,9 @@ def test_secrets_are_not_shown() -> None:
     [
         (b"", Form.OTHER),
         (b"\x00", Form.OTHER),
-        (b"\x16\xfe\xff" + bytes(10), Form.OTHER),
+        (b"\x16\xfe\xff" + bytes(10), Form.HANDSHAKE),
+        (b"\x16\xfe\xff\x00\x01" + bytes(8), Form.OTHER),
+        (b"\x17\xfe\xff" + bytes(10), Form.OTHER),
         (b"\x18\xfe\xfd" + bytes(10), Form.OTHER),
         (b"\x19\xfe\xfd" + bytes(17), Form.OTHER),
         (b"\xfe\xfe\xfd" + bytes(22) + b"\x0d", Form.OTHER),

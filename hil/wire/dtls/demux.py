@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hil.errors import WireError
-from hil.wire.dtls.records import CID_SIZE, HEADER_SIZE, VERSION, ContentType, split_records
+from hil.wire.dtls.records import CID_SIZE, HEADER_SIZE, ContentType, split_records, version_fits
 
 _DEVICE_ID_SIZE = 12
 _CLIENT_HELLO = 1
 _HELLO_RANDOM = slice(14, 46)  # handshake header, version, then 32 random bytes
+_MESSAGE_SEQUENCE = slice(4, 6)
+_LAST_HELLO = 255  # a real client says hello two or three times
 _CID_AT = 11
 
 
@@ -34,7 +36,8 @@ class Incoming:
 
     ``device_id`` (12 bytes) comes with ``DEVICE_ID``, ``cid`` (8 bytes) with ``CID`` and ``MOVE``; neither is
     authentic before the record opens. ``client_random`` comes with a ClientHello: one that differs from the
-    random of a known connection is a new handshake from the same address.
+    random of a known connection is a new handshake from the same address; ``hello_sequence`` is its message
+    number, above 0 once the client has got a HelloVerifyRequest.
     """
 
     form: Form
@@ -42,11 +45,12 @@ class Incoming:
     device_id: bytes | None = None
     cid: bytes | None = None
     client_random: bytes | None = None
+    hello_sequence: int = 0
 
 
 def classify(datagram: bytes) -> Incoming:
     """Tell ``datagram`` apart; never raises."""
-    if len(datagram) < HEADER_SIZE or datagram[1:3] != VERSION:
+    if len(datagram) < HEADER_SIZE or not version_fits(datagram):
         return Incoming(Form.OTHER, datagram)
     kind = datagram[0]
     if kind == ContentType.RESUME_DEVICE_ID:
@@ -56,7 +60,7 @@ def classify(datagram: bytes) -> Incoming:
     if kind not in (20, 21, 22, 23):
         return Incoming(Form.OTHER, datagram)
     if datagram[3:5] == b"\x00\x00":
-        return Incoming(Form.HANDSHAKE, datagram, client_random=client_hello_random(datagram))
+        return _handshake(datagram)
     return Incoming(Form.PLAIN, datagram)
 
 
@@ -68,15 +72,16 @@ def normalise(datagram: bytes) -> bytes:
     return incoming.record
 
 
-def client_hello_random(datagram: bytes) -> bytes | None:
-    """The client random when ``datagram`` starts with the start of a ClientHello, else ``None``."""
+def _handshake(datagram: bytes) -> Incoming:
+    """A datagram in clear, with what identifies a ClientHello when it starts with the start of one."""
     records = split_records(datagram)
-    if not records or records[0].type != ContentType.HANDSHAKE or records[0].epoch != 0:
-        return None
-    hello = records[0].fragment
+    hello = records[0].fragment if records and records[0].type == ContentType.HANDSHAKE else b""
+    sequence = int.from_bytes(hello[_MESSAGE_SEQUENCE], "big")
     if len(hello) < _HELLO_RANDOM.stop or hello[0] != _CLIENT_HELLO or hello[6:9] != b"\x00\x00\x00":
-        return None
-    return hello[_HELLO_RANDOM]
+        return Incoming(Form.HANDSHAKE, datagram)
+    if sequence > _LAST_HELLO:
+        return Incoming(Form.HANDSHAKE, datagram)
+    return Incoming(Form.HANDSHAKE, datagram, client_random=hello[_HELLO_RANDOM], hello_sequence=sequence)
 
 
 def _with_device_id(datagram: bytes) -> Incoming:

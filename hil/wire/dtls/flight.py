@@ -33,8 +33,8 @@ FlightItem = HandshakeMessage | ChangeCipherSpec | Protected
 class FlightPacker:
     """Packs flights; counts the record numbers of epoch 0. Protected items use the session's own counter."""
 
-    def __init__(self) -> None:
-        self._sequence = 0
+    def __init__(self, first_number: int = 0) -> None:
+        self._sequence = first_number
 
     def clear_record(self, content_type: int, payload: bytes) -> bytes:
         """A record in clear with the next number."""

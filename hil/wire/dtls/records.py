@@ -12,6 +12,7 @@ from hil.errors import WireError
 from hil.wire.dtls.reader import Reader, vector
 
 VERSION = b"\xfe\xfd"
+_OLDER_VERSION = b"\xfe\xff"  # what RFC 6347 lets the record of a first ClientHello say
 CID_SIZE = 8
 HEADER_SIZE = 13
 MAX_SEQUENCE = (1 << 48) - 1
@@ -49,13 +50,22 @@ class Record:
         return bytes([self.type]) + VERSION + self.number + self.cid + vector(2, self.fragment)
 
 
+def version_fits(head: bytes) -> bool:
+    """Whether a record that starts with these 5 bytes or more may be one of DTLS 1.2.
+
+    A handshake record in clear may still name DTLS 1.0: what counts is the version inside the ClientHello.
+    """
+    if head[1:3] == _OLDER_VERSION:
+        return head[0] == ContentType.HANDSHAKE and head[3:5] == b"\x00\x00"
+    return head[1:3] == VERSION
+
+
 def read_record(reader: Reader) -> Record:
     """The next record. Raises ``WireError``."""
-    kind = reader.uint(1)
-    version = reader.take(2)
-    if version != VERSION:
-        raise WireError("record of another protocol version", expected="fefd", found=version.hex())
-    epoch, sequence = reader.uint(2), reader.uint(6)
+    head = reader.take(5)
+    if not version_fits(head):
+        raise WireError("record of another protocol version", expected="fefd", found=head[1:3].hex())
+    kind, epoch, sequence = head[0], int.from_bytes(head[3:5], "big"), reader.uint(6)
     cid = reader.take(CID_SIZE) if kind == ContentType.CID else b""
     return Record(kind, epoch, sequence, reader.vector(2), cid)
 

@@ -17,7 +17,7 @@ from hil.wire import keys
 from hil.wire.dtls import handshake_messages as hs
 from hil.wire.dtls.alerts import Alert, HandshakeError
 from hil.wire.dtls.connection import ECDSA, Connection, expect, load_peer_key, verify
-from hil.wire.dtls.flight import ChangeCipherSpec, Protected
+from hil.wire.dtls.flight import ChangeCipherSpec, FlightPacker, Protected
 from hil.wire.dtls.handshake_messages import ClientHello, Fragment, HandshakeMessage, HandshakeType
 from hil.wire.dtls.keyschedule import verify_data
 from hil.wire.dtls.reader import Reader
@@ -26,6 +26,7 @@ from hil.wire.dtls.session import Role, Secrets, Session
 
 _COOKIE_SIZE = 32
 _SESSION_ID_SIZE = 32
+_LATER_NUMBER = 1 << 16  # beyond the records of any handshake that was begun before
 _STEPS = (
     HandshakeType.CLIENT_HELLO,
     HandshakeType.CERTIFICATE,
@@ -42,6 +43,10 @@ class ServerConnection(Connection):
     the client has proved that it holds the key; a refusal sends fatal alert 49. The server has no timers: it
     repeats its flight when the client repeats its own. Keep feeding ``receive`` as long as the connection
     lives; a client that starts anew needs a new object (see ``classify(...).client_random``).
+
+    A ``cookie`` that stays the same for one client address lets a client go on whose handshake was forgotten
+    half-way (the cloud was restarted), or that reads an answer to its last try: pass its
+    ``classify(...).hello_sequence`` as ``first_sequence``. Without ``cookie`` it is random.
     """
 
     def __init__(
@@ -51,6 +56,8 @@ class ServerConnection(Connection):
         cid: bytes,
         accept_key: Callable[[bytes], bool],
         cookies: bool = True,
+        cookie: bytes = b"",
+        first_sequence: int = 0,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         if len(cid) != CID_SIZE:
@@ -61,7 +68,11 @@ class ServerConnection(Connection):
         self._accept_key = accept_key
         self._cookies = cookies
         self._random = random
-        self._cookie = b""
+        self._cookie = cookie
+        if first_sequence:
+            self._message_sequence = self._reassembler.next_sequence = first_sequence
+            # The client drops records whose numbers it has seen in its handshake with the forgotten object.
+            self._packer = FlightPacker(_LATER_NUMBER)
         self._step = 0
         self._flight_answers = -1  # sequence of the client message that the last flight answers
         self._master = b""
@@ -102,16 +113,20 @@ class ServerConnection(Connection):
         _check_offer(hello)
         self._hello = hello
         self._flight_answers = message.sequence
-        if self._cookies and not self._cookie:
-            self._cookie = self._random(_COOKIE_SIZE)
-            body = hs.hello_verify_request(self._cookie)
-            self._send_flight([self._next_message(HandshakeType.HELLO_VERIFY_REQUEST, body, hashed=False)])
+        if self._cookies and not self._has_cookie(hello):
             return
-        if self._cookies and not hmac.compare_digest(hello.cookie, self._cookie):
-            raise HandshakeError(Alert.ILLEGAL_PARAMETER, "the client did not return the cookie")
         self._transcript.update(message.encode())
         self._step += 1
         self._answer_hello(hello)
+
+    def _has_cookie(self, hello: ClientHello) -> bool:
+        """Whether the client has shown that it gets our datagrams; else it is asked to."""
+        self._cookie = self._cookie or self._random(_COOKIE_SIZE)
+        if hmac.compare_digest(hello.cookie, self._cookie):
+            return True
+        body = hs.hello_verify_request(self._cookie)
+        self._send_flight([self._next_message(HandshakeType.HELLO_VERIFY_REQUEST, body, hashed=False)])
+        return False
 
     def _answer_hello(self, hello: ClientHello) -> None:
         cid = None if hello.connection_id() is None else self._cid
