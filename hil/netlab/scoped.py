@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from hil.netlab import pcap
 from hil.netlab.client import Network
+
+
+@dataclass(slots=True)
+class Recording:
+    """What one board exchanged while it was recorded; empty until the recording has ended."""
+
+    segments: list[pcap.Segment] = field(default_factory=list)
+
+    def sent(self, udp: int) -> list[int]:
+        """UDP payload sizes in bytes of the board's datagrams to the cloud's port ``udp``, in order."""
+        return [each.payload_length for each in self._udp() if each.destination_port == udp]
+
+    def received(self, udp: int) -> list[int]:
+        """The same for what came back."""
+        return [each.payload_length for each in self._udp() if each.source_port == udp]
+
+    def _udp(self) -> Iterator[pcap.Segment]:
+        return (each for each in self.segments if each.protocol == "udp")
 
 
 class BoardPath:
@@ -34,3 +57,15 @@ class BoardPath:
     def passed(self, *, udp: int | None = None, tcp: int | None = None) -> int:
         """Packets of this board that the firewall let through."""
         return self.everything.passed(udp=udp, tcp=tcp, board=self._address)
+
+    @contextmanager
+    def recording(self) -> Iterator[Recording]:
+        """Record the board's packets for the length of a ``with`` block."""
+        recording = Recording()
+        with Network.connect(self.everything.path) as lease:
+            lease.capture_start()
+            yield recording
+            frames = pcap.read(lease.capture_stop())
+        recording.segments = [
+            each for each in pcap.segments(frames) if self._address in (None, each.source, each.destination)
+        ]
