@@ -1,4 +1,4 @@
-"""``hil cloud``: the Device Cloud on its own, with a log to read while it runs."""
+"""``hil cloud``: the Device Cloud on its own, with a log to read while it runs, and what belongs to it."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ from types import FrameType
 
 import click
 
+from hil.cli import cloud_devices
 from hil.cloud.config import CloudConfig
 from hil.cloud.facade import DeviceCloud
 from hil.cloud.users import Users
 from hil.errors import HilError
 
-DEFAULT_STATE = Path(".hil/cloud")
 _TOKEN_CLIENT = "hil cloud"
 _A_WHILE = 3600.0  # seconds; waiting ends with the next line or a signal
 
 
-@click.command(name="cloud")
+@click.group(name="cloud", invoke_without_command=True)
+@cloud_devices.state_option
 @click.option(
-    "--state",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=DEFAULT_STATE,
+    "--host",
+    default="127.0.0.1",
     show_default=True,
-    help="Where devices, keys, sessions and events are kept.",
+    help="The address to listen on; 0.0.0.0 for boards on the network.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--tcp-port", default=5683, show_default=True, help="For Photon, P1, Core. 0: any free port.")
 @click.option(
     "--udp-port", default=5684, show_default=True, help="For all other boards, which know no other."
@@ -39,7 +38,9 @@ _A_WHILE = 3600.0  # seconds; waiting ends with the next line or a signal
     "--trust-first-use", is_flag=True, help="Take an unknown device with the first key it shows as its own."
 )
 @click.option("--quiet", is_flag=True, help="No log.")
+@click.pass_context
 def command(
+    context: click.Context,
     state: Path,
     host: str,
     tcp_port: int,
@@ -53,8 +54,20 @@ def command(
 ) -> None:
     """Run the Device Cloud until Ctrl-C.
 
-    Devices keep their sessions over a restart with the same --state.
+    Devices keep their sessions over a restart with the same --state. A device connects when the cloud has its
+    public key (or with --trust-first-use) and when it has the cloud's address and public key:
+
+    \b
+      particle keys save argon                            its key, board in DFU mode
+      hil cloud register DEVICE_ID --key argon.der        the cloud knows it, "hil" owns it
+      hil cloud keys --address 192.0.2.7                  what to run to write the cloud's key
+      particle keys server .hil/cloud/server_ec.pub.der --host 192.0.2.7 --port 5684
+      hil cloud --host 0.0.0.0                            and switch the board on
     """
+    if context.invoked_subcommand is not None:
+        # `hil cloud --state X devices` is as good as `hil cloud devices --state X`.
+        context.default_map = {name: {"state": state} for name in command.commands}
+        return
     config = CloudConfig(
         state_dir=state,
         host=host,
@@ -69,14 +82,19 @@ def command(
         with DeviceCloud(config) as cloud:
             if password is not None:
                 _let_in(cloud.core.users, owner, password)
-            click.echo(_banner(cloud, owner))
-            _follow(cloud, quiet=quiet)
+            with cloud_devices.announced(state, cloud.url, _token(cloud.core.users, owner), owner):
+                click.echo(_banner(cloud, owner))
+                _follow(cloud, quiet=quiet)
     except HilError as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         click.echo(f"\nthe cloud has stopped; its state stays in {state}")
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+for _subcommand in (cloud_devices.register, cloud_devices.devices, cloud_devices.keys):
+    command.add_command(_subcommand)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
@@ -95,7 +113,8 @@ def _banner(cloud: DeviceCloud, owner: str) -> str:
         "UDP boards": f"{config.host}:{cloud.udp_port}   server key {keys.ec_public_path}",
         "HTTP API": cloud.url or "off",
         "token": f"{_token(cloud.core.users, owner)}   (user {owner})",
-        "devices": ", ".join(f"{view.name} ({view.id})" for view in cloud.devices()) or "none registered yet",
+        "devices": ", ".join(f"{view.name} ({view.id})" for view in cloud.devices())
+        or "none registered yet: hil cloud register --help",
     }
     return "\n".join(f"{name:<11}{value}" for name, value in rows.items())
 

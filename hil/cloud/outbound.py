@@ -29,6 +29,7 @@ from hil.wire.messages import (
 Value = bool | int | float | str
 OLDEST_OS = "1.5.0"  # whose limits a device gets before its version is known
 FIRST_TYPED_EVENTS = "6.2.0"
+_WITHOUT_GEN2 = (4, 0, 0)
 _BLOCK = 16  # bytes, of the cipher on TCP
 _TCP_OVERHEAD = 18  # what a device's buffer holds besides padded plaintext
 
@@ -39,8 +40,11 @@ def _rules(session: DeviceSession) -> str:
 
 def data_limit(session: DeviceSession) -> int:
     """Largest event data and function argument in bytes that the device takes."""
-    # A board that the table does not know is a newer one, or Device OS built for Linux.
-    return event_data_limit(session.platform or by_name("argon"), _rules(session))
+    platform, rules = session.platform, _rules(session)
+    # A board that the table does not know is a newer one; an old board with a release it never had is Linux.
+    if platform is None or version_tuple(rules) >= _WITHOUT_GEN2:
+        platform = by_name("argon")
+    return event_data_limit(platform, rules)
 
 
 def message_limit(session: DeviceSession) -> int:

@@ -9,9 +9,22 @@ import sys
 from pathlib import Path
 from typing import IO
 
+import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_public_key,
+)
 
 from hil.cli.main import COMMANDS, main
+from hil.cloud.config import CloudConfig
+from hil.cloud.facade import DeviceCloud
+from hil.cloud.identity import fingerprint
+from hil.platforms import Transport
+from hil.wire.keys import generate_device_key, private_der, public_der
 from tests.cloud.scripted_board import KITS, ScriptedBoard
 
 REPOSITORY = Path(__file__).parents[2]
@@ -68,3 +81,120 @@ def test_help_lists_every_subcommand_without_importing_them() -> None:
     assert result.exit_code == 0
     for name in COMMANDS:
         assert name in result.output
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(main, ["cloud", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def key_files(directory: Path, transport: Transport) -> tuple[bytes, list[Path]]:
+    """The public key (SPKI DER) of a fresh device key, and every file that a person may have of it."""
+    key = generate_device_key(transport)
+    private = [
+        (encoding, form)
+        for encoding in (Encoding.DER, Encoding.PEM)
+        for form in (PrivateFormat.TraditionalOpenSSL, PrivateFormat.PKCS8)
+    ]
+    contents = [key.private_bytes(encoding, form, NoEncryption()) for encoding, form in private]
+    contents.append(private_der(key).ljust(612, b"\xff"))  # the whole slot, as read over DFU
+    contents += [
+        key.public_key().public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
+        for encoding in (Encoding.DER, Encoding.PEM)
+    ]
+    files = []
+    for number, content in enumerate(contents):
+        files.append(directory / f"{transport}{number}.key")
+        files[-1].write_bytes(content)
+    return public_der(key), files
+
+
+@pytest.mark.parametrize("transport", list(Transport))
+def test_a_key_file_of_any_kind_registers_a_device(transport: Transport, tmp_path: Path) -> None:
+    spki, files = key_files(tmp_path, transport)
+    state = str(tmp_path / "state")
+    for file in files:
+        said = run("register", "E00FCE68AABBCCDDEEFF0011", "--key", str(file), "--state", state)
+        assert said == f"e00fce68aabbccddeeff0011 is registered with {fingerprint(spki)} and claimed by hil\n"
+    listed = run("devices", "--state", state)
+    assert re.fullmatch(rf"e00fce68aabbccddeeff0011 +(photon|argon) +ff0011 +{fingerprint(spki)}\n", listed)
+
+
+def test_what_is_registered_again_keeps_its_platform_and_name(tmp_path: Path) -> None:
+    _, files = key_files(tmp_path, Transport.DTLS)
+    first = ["register", "e00fce68aabbccddeeff0011", "--key", str(files[0])]
+    run("--state", str(tmp_path), *first, "--platform", "boron", "--name", "shed")
+    run("--state", str(tmp_path), *first)
+    assert " boron      shed " in run("--state", str(tmp_path), "devices")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["register", "e00fce68", "--key", "KEY"], "expected: 24 hex digits"),
+        (["register", "e00fce68aabbccddeeff0011", "--key", "JUNK"], "no device key in"),
+        (["register", "e00fce68aabbccddeeff0011", "--key", "KEY", "--platform", "arduino"], "not a platform"),
+    ],
+)
+def test_mistakes_are_said_in_words(arguments: list[str], said: str, tmp_path: Path) -> None:
+    _, files = key_files(tmp_path, Transport.DTLS)
+    (tmp_path / "junk").write_bytes(bytes(range(64)))
+    names = {"KEY": str(files[0]), "JUNK": str(tmp_path / "junk")}
+    arguments = [names.get(argument, argument) for argument in arguments]
+    result = CliRunner().invoke(main, ["cloud", "--state", str(tmp_path / "state"), *arguments])
+    assert result.exit_code == 1
+    assert said in result.output
+    assert "Traceback" not in result.output
+
+
+def test_server_keys_as_files_and_the_commands_that_write_them(tmp_path: Path) -> None:
+    state, out = tmp_path / "state", tmp_path / "keys"
+    said = run("keys", "--state", str(state), "--write", str(out), "--address", "192.0.2.7")
+    again = run("keys", "--state", str(state), "--write", str(out), "--address", "192.0.2.7")
+    assert said == again
+    for name, size, port in (("hil_tcp.pub", 294, 5683), ("hil_udp.pub", 91, 5684)):
+        der = (out / f"{name}.der").read_bytes()
+        assert len(der) == size  # what a board has room for (fact sheet 1.1, 2.3)
+        pem = load_pem_public_key((out / f"{name}.pem").read_bytes())
+        assert pem.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == der
+        assert f"particle keys server {out / name}.der --host 192.0.2.7 --port {port}" in said
+        assert fingerprint(der) in said
+
+
+def test_a_device_is_registered_with_a_cloud_that_runs_and_connects(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-m", "hil.cli.main", "cloud", "--state", str(tmp_path)]
+    arguments += ["--tcp-port", "0", "--udp-port", "0", "--http-port", "0"]
+    board = ScriptedBoard(KITS["argon"])
+    key = tmp_path / "argon.der"
+    key.write_bytes(private_der(board.key))
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
+        assert process.stdout is not None
+        banner = read_until(process.stdout, "devices")
+        assert "none registered yet: hil cloud register --help" in banner
+        tcp, udp = (int(port) for port in re.findall(r"127\.0\.0\.1:(\d+) +server", banner))
+        said = run("register", board.device_id, "--key", str(key), "--name", "shed", "--state", str(tmp_path))
+        assert said.endswith("claimed by hil\n")
+        rsa, ec = (tmp_path / f"server_{kind}.pub.der" for kind in ("rsa", "ec"))
+        board.dial("127.0.0.1", tcp, udp, rsa.read_bytes(), ec.read_bytes())
+        board.power_on()
+        read_until(process.stdout, "described its application")
+        assert re.search(r"argon +shed +online", run("devices", "--state", str(tmp_path)))
+        board.power_off()
+        refused = CliRunner().invoke(
+            main,
+            ["cloud", "register", "3d0034000747343337373738", "--key", str(key), "--state", str(tmp_path)],
+        )
+        assert refused.exit_code == 1
+        assert f"this public key belongs to device {board.device_id}" in refused.output
+        process.send_signal(signal.SIGTERM)
+        process.stdout.read()
+        assert process.wait(10) == 0
+    assert not (tmp_path / "running.json").exists()
+
+
+def test_a_running_cloud_without_http_cannot_be_asked(tmp_path: Path) -> None:
+    with DeviceCloud(CloudConfig(state_dir=tmp_path, tcp_port=0, udp_port=0, http_port=None)):
+        result = CliRunner().invoke(main, ["cloud", "devices", "--state", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "start it without --no-http" in result.output

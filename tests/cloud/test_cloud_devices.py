@@ -186,6 +186,7 @@ def test_device_os_built_for_linux_is_the_board_it_is_registered_as(cloud: Devic
     board.power_off()
     assert view.hello is not None
     assert (view.platform_id, view.hello.platform_id) == (12, 3)
+    assert view.hello.device_id is None
     logged(cloud, "registered as platform 12, its Hello says 3: taken as 12")
 
 
@@ -210,6 +211,8 @@ def test_another_platform_than_registered_is_taken_from_the_hello_and_said(cloud
         ("argon", "00f6000c", "00f60020", 1024, 1152),  # a P2 neither
         ("argon", "18380480", "183803c0", 1024, 960),  # a Boron behind a small MTU
         ("argon", "00f6", "fff6", 1024, 1152),  # flags nobody knows yet
+        # Device OS 6.2.0 built for Linux over TCP, registered as a Photon: 27 bytes, empty device id.
+        ("photon", "00360006", "00f60003000018380480001770000200", 1024, 1119),
     ],
 )
 def test_what_a_device_can_take(
