@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 
 from hil.platforms import Platform, version_tuple
-from hil.virtual.descriptors import dfu_face
+from hil.virtual.descriptors import MICROSOFT_VENDOR_CODE, dfu_face, microsoft_compatible_id
 from hil.virtual.flash import Flash, FlashFault, OutsideFlash
-from hil.virtual.usbdevice import TYPE_CLASS, Setup, Stall, UsbDevice
+from hil.virtual.usbdevice import TYPE_CLASS, TYPE_VENDOR, Setup, Stall, UsbDevice
 
 GEN3_LEAVE_DELAY = 0.5  # seconds from reporting dfuMANIFEST to the reset
 GEN2_LEAVE_DELAY = 0.1
@@ -55,6 +55,7 @@ class DfuStatus(IntEnum):
     ERR_TARGET = 0x01
     ERR_WRITE = 0x03
     ERR_ADDRESS = 0x08
+    ERR_UNKNOWN = 0x0E
     ERR_STALLED = 0x0F
 
 
@@ -96,6 +97,7 @@ class Bootloader(UsbDevice):
         self._status = DfuStatus.OK
         self._action: Callable[[], None] | None = None
         self._leaving = False
+        self._to_safe_mode = False
         self._pointer = self._memories[0].layout.start
 
     @property
@@ -103,6 +105,8 @@ class Bootloader(UsbDevice):
         return self._state
 
     def class_or_vendor(self, setup: Setup, data: bytes) -> bytes:
+        if setup.type == TYPE_VENDOR and setup.b_request == MICROSOFT_VENDOR_CODE:
+            return microsoft_compatible_id(setup, 0)
         if setup.type != TYPE_CLASS or setup.w_index & 0xFF:
             raise Stall
         with self._lock:
@@ -154,38 +158,61 @@ class Bootloader(UsbDevice):
         if data[0] == _ERASE and len(data) == 5:
             return lambda: self._erase(address)
         if self._safe_mode_command and data[0] == _ENTER_SAFE_MODE:
-            return lambda: self._leave(True, GEN3_LEAVE_DELAY)
+            return self._enter_safe_mode
         if self._safe_mode_command and data[0] == _CLEAR_SECURITY_OVERRIDE:
             return lambda: None
-        raise self._refuse()
+        return self._failing(DfuStatus.ERR_TARGET if data == bytes([_ERASE]) else DfuStatus.ERR_STALLED)
 
     def _block(self, number: int, data: bytes) -> Callable[[], None]:
         if number < _FIRST_DATA_BLOCK:
-            raise self._refuse()
+            return self._failing(DfuStatus.ERR_TARGET)
         return lambda: self._write(self._address_of(number), data)
 
+    def _failing(self, status: DfuStatus) -> Callable[[], None]:
+        """What Gen 3 finds out only when it acts is refused by Gen 2 at once. Raises ``Stall`` there."""
+        if not self._platform.is_gen3:
+            raise self._refuse()
+
+        def fail() -> None:
+            raise _Fault(status)
+
+        return fail
+
+    def _enter_safe_mode(self) -> None:
+        """The board leaves as after a download, but into safe mode."""
+        self._to_safe_mode = True
+
     def _set_address(self, address: int) -> None:
+        """Gen 3 takes any address; a wrong one shows when it is used."""
         try:
             self._memory.sector_at(address)
         except OutsideFlash as error:
-            raise _Fault(DfuStatus.ERR_ADDRESS) from error
+            if not self._platform.is_gen3:
+                raise _Fault(DfuStatus.ERR_ADDRESS) from error
         self._pointer = address
 
     def _erase(self, address: int) -> None:
         try:
             self._memory.erase(address)
         except OutsideFlash as error:
-            raise _Fault(DfuStatus.ERR_ADDRESS) from error
+            raise self._fault(DfuStatus.ERR_ADDRESS) from error
         except FlashFault as error:
-            raise _Fault(DfuStatus.ERR_TARGET) from error
+            raise self._fault(DfuStatus.ERR_TARGET) from error
 
     def _write(self, address: int, data: bytes) -> None:
         try:
             self._memory.write(address, data)
         except OutsideFlash as error:
-            raise _Fault(DfuStatus.ERR_ADDRESS) from error
+            raise self._fault(DfuStatus.ERR_ADDRESS) from error
         except FlashFault as error:
-            raise _Fault(DfuStatus.ERR_WRITE) from error
+            raise self._fault(DfuStatus.ERR_WRITE) from error
+
+    def _fault(self, status: DfuStatus) -> _Fault:
+        return _Fault(self._said(status))
+
+    def _said(self, status: DfuStatus) -> DfuStatus:
+        """Gen 3 has one status for all that the memories do not do."""
+        return DfuStatus.ERR_UNKNOWN if self._platform.is_gen3 else status
 
     # -- upload ------------------------------------------------------------------------------------
 
@@ -219,6 +246,8 @@ class Bootloader(UsbDevice):
             return self._sync()
         if self._state is DfuState.MANIFEST_SYNC:
             return self._manifest()
+        if self._state is DfuState.WAIT_RESET:
+            raise self._refuse()
         return self._report(self._state)
 
     def _sync(self) -> bytes:
@@ -232,6 +261,8 @@ class Bootloader(UsbDevice):
             action()
         except _Fault as fault:
             self._fail(fault.status)
+        if self._to_safe_mode:
+            self._state = DfuState.MANIFEST_SYNC
         return busy
 
     def _manifest(self) -> bytes:
@@ -240,9 +271,9 @@ class Bootloader(UsbDevice):
         if not self._leaving:
             self._leaving = True
             self._flush()
-            self._leave(False, GEN3_LEAVE_DELAY if gen3 else GEN2_LEAVE_DELAY)
+            self._leave(self._to_safe_mode, GEN3_LEAVE_DELAY if gen3 else GEN2_LEAVE_DELAY)
         if gen3:
-            self._state = DfuState.MANIFEST
+            self._state = DfuState.WAIT_RESET
             return self._report(DfuState.MANIFEST)
         return self._report(DfuState.DNLOAD_IDLE)
 
@@ -253,7 +284,7 @@ class Bootloader(UsbDevice):
         raise self._refuse()
 
     def _abort(self) -> None:
-        if self._state in (DfuState.ERROR, DfuState.MANIFEST):
+        if self._state in (DfuState.ERROR, DfuState.WAIT_RESET):
             raise self._refuse()
         self._action = None
         self._state = DfuState.IDLE
@@ -268,7 +299,7 @@ class Bootloader(UsbDevice):
     def _refuse(self, status: DfuStatus = DfuStatus.ERR_STALLED) -> Stall:
         """What is not allowed now is stalled and leaves the board in dfuERROR; one already there keeps its status."""
         if self._state is not DfuState.ERROR:
-            self._fail(status)
+            self._fail(self._said(status))
         return Stall(status.name)
 
     @property

@@ -20,7 +20,7 @@ from hil.virtual.descriptors import (
     normal_face,
 )
 from hil.virtual.osystem import OperatingSystem
-from hil.virtual.usbdevice import TYPE_VENDOR, SerialFace, Setup, Stall, UsbDevice
+from hil.virtual.usbdevice import TYPE_VENDOR, NoAnswer, SerialFace, Setup, Stall, UsbDevice
 
 DFU_TOUCH_BAUD = 14400
 LISTENING_TOUCH_BAUD = 28800
@@ -83,7 +83,7 @@ class NormalMode(UsbDevice):
         self._system = system
         self._channel = ControlChannel(ControlRequests(system).dispatch, system.announced)
         self._raw_out: dict[int, Callable[[], None]] = {
-            40: lambda: machine.request_reset("user", delay=0.0),
+            40: self._reset_now,
             302: system.cloud.drop,
         }
 
@@ -99,6 +99,11 @@ class NormalMode(UsbDevice):
     def reset(self) -> None:
         """A reset of the bus ends all control requests."""
         self._channel.forget_all()
+
+    def _reset_now(self) -> None:
+        """From within the transfer, which therefore never ends well for the host (USB fact sheet 2.2)."""
+        self._system.machine.request_reset("user", delay=0.0)
+        raise NoAnswer("reset")
 
     def _raw(self, setup: Setup) -> bytes:
         """Requests without INIT: they work while the application or the system thread is stuck."""

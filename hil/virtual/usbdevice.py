@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
+from hil.virtual.usbconfig import parse_interfaces
+
 TYPE_MASK = 0x60
 TYPE_STANDARD = 0x00
 TYPE_CLASS = 0x20
@@ -27,6 +29,10 @@ _SERIAL_QUEUE_LIMIT = 64 * 1024
 
 class Stall(Exception):
     """The device refuses the request: the host sees EPIPE (libusb: pipe error)."""
+
+
+class NoAnswer(Stall):
+    """The device takes the request and is gone before it answers: the host sees EPROTO."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,15 +203,22 @@ class UsbDevice:
             return bytes([self.configuration])
         if setup.b_request == _SET_CONFIGURATION:
             self.configuration = setup.w_value & 0xFF
+            self.alternate.clear()
             return b""
         if setup.b_request == _GET_INTERFACE:
             return bytes([self.alternate.get(setup.w_index, 0)])
         if setup.b_request == _SET_INTERFACE:
+            if not self._has_setting(setup.w_index, setup.w_value):
+                raise Stall(f"no setting {setup.w_value} of interface {setup.w_index}")
             self.alternate[setup.w_index] = setup.w_value
             return b""
         if setup.b_request in (_CLEAR_FEATURE, _SET_FEATURE):
             return b""
         raise Stall
+
+    def _has_setting(self, interface: int, alternate: int) -> bool:
+        settings = parse_interfaces(self.configuration_descriptor)
+        return any((each.number, each.alternate) == (interface, alternate) for each in settings)
 
     def descriptor(self, kind: int, index: int) -> bytes:
         """A standard descriptor (1 device, 2 configuration, 3 string). Raises ``Stall`` for others."""

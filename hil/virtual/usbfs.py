@@ -15,7 +15,7 @@ from typing import Protocol
 
 from hil.virtual import usbfs_abi as abi
 from hil.virtual.attachment import Attachment
-from hil.virtual.usbdevice import TYPE_VENDOR, Setup, Stall
+from hil.virtual.usbdevice import TYPE_VENDOR, NoAnswer, Setup, Stall
 from hil.virtual.usbfs_abi import BulkTransfer, Capability, DisconnectClaim, Ioctl, Urb, UrbType
 
 _SET_CONFIGURATION, _SET_INTERFACE = 9, 11
@@ -247,6 +247,8 @@ class UsbFile:
         with self._attachment.control_lock:
             try:
                 return self._device.control(setup, data)
+            except NoAnswer:
+                raise OSError(errno.EPROTO, "no answer") from None
             except Stall:
                 raise OSError(errno.EPIPE, "stall") from None
 

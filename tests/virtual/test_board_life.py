@@ -12,7 +12,7 @@ from hil.virtual.descriptors import dfu_alternates, dfu_face, normal_face
 from hil.virtual.images import Release, build_image
 from hil.virtual.scheduler import ThreadScheduler
 from hil.virtual.settings import production_server_record
-from hil.virtual.usbdevice import Setup
+from hil.virtual.usbdevice import Setup, Stall
 from hil.wire.keys import (
     ServerAddress,
     generate_server_ec,
@@ -348,3 +348,30 @@ def test_thread_scheduler_keeps_order_and_passes_errors_on() -> None:
     with pytest.raises(ValueError, match="from the job"):
         scheduler.run(fail)
     scheduler.close()
+
+
+@pytest.mark.parametrize(("dfu_mode", "interface"), [(False, 2), (True, 0)])
+def test_windows_learns_that_it_is_a_winusb_device(tmp_path: Path, dfu_mode: bool, interface: int) -> None:
+    bench = Bench(tmp_path)
+    if dfu_mode:
+        enter_dfu(bench)
+    text = bench.device.control(Setup(0x80, 6, 0x03EE, 0, 255))
+    assert text == b"\x12\x03" + "MSFT100\xee".encode("utf-16-le")
+    answer = bench.device.control(Setup(0xC0, 0xEE, 0, 4, 255))
+    assert answer[:16] == bytes.fromhex("28000000 0001 0400 01") + bytes(7)
+    assert answer[16:] == bytes([interface, 1]) + b"WINUSB\0\0" + bytes(14)
+    assert bench.device.control(Setup(0xC0, 0xEE, 0, 4, 16)) == answer[:16]
+    with pytest.raises(Stall):
+        bench.device.control(Setup(0xC1, 0xEE, 0, 5, 255))
+
+
+def test_a_new_configuration_has_first_settings_and_wrong_settings_are_refused(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    enter_dfu(bench)
+    bench.device.control(Setup(0x01, 11, 2, 0, 0))
+    assert bench.device.control(Setup(0x81, 10, 0, 0, 1)) == b"\x02"
+    for alternate, number in ((3, 0), (0, 1)):
+        with pytest.raises(Stall):
+            bench.device.control(Setup(0x01, 11, alternate, number, 0))
+    bench.device.control(Setup(0x00, 9, 1, 0, 0))
+    assert bench.device.control(Setup(0x81, 10, 0, 0, 1)) == b"\0"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hil.platforms import Transport, by_name
 from hil.virtual.images import Release, build_image
 from hil.virtual.stored import WifiNetwork
-from hil.virtual.usbdevice import Setup, Stall
+from hil.virtual.usbdevice import NoAnswer, Setup, Stall
 from hil.wire.keys import ServerAddress, generate_server_ec, private_der, public_der
 from hil.wire.protobuf import Fields, Writer
 from tests.virtual.boardbench import BOARDS, Bench
@@ -371,7 +371,8 @@ def test_raw_requests(tmp_path: Path) -> None:
             bench.service(0x50, 0, index, length)
     bench.device.control(Setup(0x40, 0x50, 0, 302, 0))
     assert bench.cloud.calls[-1] == "drop"
-    bench.device.control(Setup(0x40, 0x50, 0, 40, 0))
+    with pytest.raises(NoAnswer):
+        bench.device.control(Setup(0x40, 0x50, 0, 40, 0))
     bench.clock.advance(0)
     assert bench.port.history == ["normal", "-", "normal"]
 
