@@ -9,6 +9,8 @@ import pytest
 
 from hil.errors import FlashError
 
+pytestmark = pytest.mark.firmware("probe", version=1)
+
 
 def test_a_board_that_runs_exactly_this_is_not_flashed_again(board, firmware):
     report = board.flash(firmware("probe", version=1))
