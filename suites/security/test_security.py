@@ -11,7 +11,7 @@ def port_of(board):
     return {board.platform.transport.protocol: board.platform.transport.port}
 
 
-@pytest.mark.board("photon", "electron", "argon")
+@pytest.mark.board("photon", "electron")
 def test_a_board_with_a_key_that_is_not_registered_is_refused(
     board, cloud, network, stranger_key, offline_for
 ):

@@ -36,7 +36,7 @@ def test_what_the_board_registered_is_known_after_a_resume(board, cloud, operati
     assert operations.spent() == {"function": 1, "variable": 1}
 
 
-@pytest.mark.board("electron", "argon", "boron")
+@pytest.mark.board("argon", "boron")
 def test_a_session_that_the_cloud_ended_is_made_anew(board, cloud, network):
     mark = cloud.mark()
     with network.recording() as packets:
