@@ -367,6 +367,7 @@ class Cloud:
         known = self.services.registry.require(device_id_of(device))
         contacts, described = self.services.presence.contacts, known.times_described
         position = len(contacts)
+        had_it = update.module is not None and runs_module(known, update.module) is True
         began = asyncio.get_running_loop().time()
         transfer = self._spawn(asyncio.create_task(update.run()))
         await asyncio.wait([transfer], timeout=within)
@@ -376,10 +377,14 @@ class Cloud:
         report = transfer.result()
         if not report.ok:
             return report
+        transferred = len(contacts)
 
         def is_back() -> bool:
-            greeted = any(_is_hello(contact, known.id) for contact in contacts.since(position))
-            return greeted and known.times_described > described
+            here = [contact for contact in contacts.since(position) if _arrives(contact, known.id)]
+            greeted = any(contact.kind is ContactKind.HELLO for contact in here)
+            # With the firmware it had before, nothing has changed for the device: it may resume without a Hello.
+            resumed = any(_arrives(contact, known.id) for contact in contacts.since(transferred))
+            return (greeted and known.times_described > described) or (had_it and resumed)
 
         took = asyncio.get_running_loop().time() - began
         back = await self._pulse.until(is_back, within - took)
@@ -405,5 +410,5 @@ class Cloud:
         return self.services.keys.public_for(transport)
 
 
-def _is_hello(contact: Contact, device_id: str) -> bool:
-    return contact.device_id == device_id and contact.kind is ContactKind.HELLO
+def _arrives(contact: Contact, device_id: str) -> bool:
+    return contact.device_id == device_id and contact.is_arrival

@@ -28,7 +28,7 @@ from hil.wire.ota import (
     result_code,
 )
 
-UDP_PACE = Pace(burst=8, interval=0.02)
+UDP_PACE = Pace(burst=4, interval=0.02)  # 100 KB/s: nothing tells a sender of fast chunks that they are lost
 TCP_PACE = Pace(burst=16, interval=0.005)
 READY_TIMEOUT = 60.0  # erasing the flash of a board takes seconds
 ANSWER_TIMEOUT = 90.0  # a CON message to or from the device fails after 60 to 90 s (protocol fact sheet 2.8)

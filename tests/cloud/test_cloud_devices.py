@@ -21,7 +21,7 @@ from hil.cloud.identity import fingerprint
 from hil.cloud.outbound import data_limit, message_limit
 from hil.cloud.presence import ContactKind
 from hil.platforms import Transport
-from hil.wire import messages
+from hil.wire import messages, modules
 from hil.wire.coap import Code, Message, Type, decode, encode, ping
 from hil.wire.dtls import ClientConnection
 from hil.wire.messages import Kind, classify
@@ -310,3 +310,24 @@ def test_on_tcp_the_answer_to_a_signal_is_not_taken_for_that_to_a_ping() -> None
         assert pinged.answer.done()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", ["boron", "electron", "argon"])
+def test_the_same_firmware_again_needs_no_hello(name: str, cloud: DeviceCloud, boards: MakeBoard) -> None:
+    """Nothing that a resuming device compares has changed (fact sheet 2.7), so a ping is all it sends."""
+    board = bring_up(boards(name), cloud)
+    part = board.kit.platform.user_part
+    file = modules.build(
+        board.kit.platform.id, modules.ModuleFunction.USER_PART, part.index, 6, part.start, b"app" * 999
+    )
+    assert cloud.flash(board, file, within=20).reason == ""
+
+    def resume() -> None:
+        board.send(ping(board.next_mid()))
+        board._updates_event()
+
+    board._resume = resume  # type: ignore[method-assign]
+    mark = cloud.mark()
+    report = cloud.flash(board, file, within=20)
+    assert (report.ok, report.reason) == (True, "")
+    assert ContactKind.HELLO not in [contact.kind for contact in cloud.contacts(board, since=mark)]

@@ -18,6 +18,7 @@ from hil.wire.coap import Code, Message, Option, Type, decode, empty_ack, encode
 from hil.wire.messages import Kind, classify
 from hil.wire.ota import Pace, UpdateError
 from hil.wire.ota_v3 import V3Receiver, V3Sender
+from hil.wire.ota_v3_windows import SendWindow
 from tests.wire.ota_channel import counter, tokens
 
 FILE = bytes(index % 256 for index in range(1000))
@@ -254,14 +255,16 @@ def test_chunks_are_paced_and_stop_at_the_window() -> None:
 def test_holes_are_filled_after_three_duplicate_acks_once() -> None:
     cloud, _ = sending(pace=Pace(burst=40, interval=0.0))
     cloud.receive(ack(2), 1.1)
-    assert cloud.receive(ack(2, 4), 1.11) == []
-    assert cloud.receive(ack(2, 4, 6), 1.12) == []
+    assert indices(cloud.receive(ack(2, 4), 1.11)) == [21]
+    assert indices(cloud.receive(ack(2, 4, 6), 1.12)) == [22]
     assert indices(cloud.receive(ack(2, 4, 6, 7), 1.13)) == [3, 5]
     assert cloud.receive(ack(2, 4, 6, 7, 8), 1.14) == []
 
 
 def test_unacknowledged_chunks_are_repeated_after_a_second_and_then_less_often() -> None:
-    cloud, _ = sending(pace=Pace(burst=40, interval=0.0))
+    cloud, first = sending(pace=Pace(burst=40, interval=0.0))
+    assert indices(first) == list(range(1, 17))
+    assert indices(cloud.receive(ack(12), 1.2)) == list(range(17, 41))  # 16 + 12 may be on their way
     cloud.receive(ack(30, 33), 1.5)
     assert cloud.tick(2.4) == []
     outstanding = [31, 32, *range(34, 41)]
@@ -271,6 +274,24 @@ def test_unacknowledged_chunks_are_repeated_after_a_second_and_then_less_often()
     assert cloud.next_deadline() == 8.5
     cloud.receive(ack(33), 5.0)
     assert cloud.next_deadline() == 6.0
+
+
+def test_how_many_chunks_are_on_their_way_follows_what_the_path_bears() -> None:
+    window = SendWindow(3000, 256)
+    assert window.take(500) == list(range(1, 17))
+    flights = []
+    for _ in range(6):
+        window.acknowledge(window.cumulative + window.flight, ())
+        flights.append(len(window.take(500)))
+    assert flights == [32, 64, 128, 256, 256, 256]
+    window.expire()  # all of the last flight is lost
+    first = window.cumulative + 1
+    assert window.take(500) == list(range(first, first + 128))
+    window.acknowledge(first + 63, ())
+    assert len(window.take(500)) == 64  # and no longer twice as many
+    for _ in range(10):
+        window.expire()
+    assert len(window.take(500)) == 4
 
 
 def test_overtaken_and_impossible_acks_change_nothing() -> None:

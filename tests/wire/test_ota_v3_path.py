@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from random import Random
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from hil.errors import WireError
 from hil.platforms import by_name
 from hil.wire import modules
+from hil.wire.coap import Message
 from hil.wire.messages import Kind, classify
 from hil.wire.ota import UpdateError
 from hil.wire.ota_v3 import V3Receiver, V3Sender
@@ -92,3 +94,35 @@ def test_module_for_another_platform_is_refused_over_the_air() -> None:
         run(cloud, device)
         assert (device.complete is None) == refused
         assert ('"code":-1360' in (cloud.error or "")) == refused
+
+
+class Shallow(V3Receiver):
+    """A device whose socket holds ``depth`` datagrams and that takes one every ``pause`` seconds."""
+
+    depth = 24
+    pause = 0.004
+
+    def __init__(self) -> None:
+        super().__init__(1536000, counter(0x2001), lambda _: 0)
+        self.held: deque[float] = deque()
+        self.dropped = 0
+
+    def receive(self, message: Message, now: float) -> list[Message]:
+        while self.held and self.held[0] <= now:
+            self.held.popleft()
+        if classify(message) is Kind.V3_CHUNK:
+            if len(self.held) >= self.depth:
+                self.dropped += 1
+                return []
+            self.held.append(max(now, self.held[-1] if self.held else now) + self.pause)
+        return super().receive(message, now)
+
+
+def test_a_device_with_a_short_queue_is_not_flooded() -> None:
+    """A window of 256 chunks says nothing of what the socket of a real board holds."""
+    file = Random(2).randbytes(512 * 1000)
+    cloud, device = sender(file), Shallow()
+    channel = run(cloud, device)
+    assert device.complete == file
+    assert device.dropped < 300
+    assert channel.now < 30
