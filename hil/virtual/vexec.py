@@ -49,7 +49,10 @@ def become(base: Path, command: Sequence[str], launcher: int | None = None) -> N
 
 
 def execute(command: Sequence[str]) -> NoReturn:
-    """Executes ``command`` as a shell would find it."""
+    """Executes ``command`` as a shell would find it, programs of this Python environment (``pytest``, ``hil``) first."""
+    own = os.path.dirname(sys.executable)
+    if own not in os.get_exec_path():
+        os.environ["PATH"] = os.pathsep.join([own, *os.get_exec_path()])
     # Python ignores these; a program expects the default.
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
