@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,14 @@ from hil.virtual.wiring import (
 from hil.wire.messages import VariableType
 
 PAGE = 8  # events and calls in one reply
+NAME_MAX = 64  # bytes
+TTL_MAX = 16_777_215
+SLEEP_MAX = 86_400  # seconds
+LINE_MAX = 4096  # bytes
+_ANY_LENGTH = 1 << 16
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_INTEGER_MAX = 20  # digits; what has more is no int of any board
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 ANSWER = 42
 Members = dict[str, Any]
 
@@ -33,21 +42,30 @@ class CommandError(Exception):
         self.code = code
 
 
-def _bool(value: Any) -> bool:
-    known = {"true": True, "1": True, "false": False, "0": False}
-    if isinstance(value, str):
-        return known[value]
-    if value not in (0, 1):
+def _written(value: Any) -> str:
+    """What a string, a number, true or false looks like as text."""
+    if not isinstance(value, (str, bool, int, float)):
         raise CommandError(ERROR_INVALID_ARGUMENT)
-    return bool(value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _bool(value: Any) -> bool:
+    return {"true": True, "1": True, "false": False, "0": False}[_written(value)]
 
 
 def _int(value: Any) -> int:
     """A number as a C ``int`` of the board holds it."""
-    number = int(value)
-    if not -(1 << 31) <= number < 1 << 31:
+    text = _written(value)
+    if not _INTEGER.fullmatch(text) or len(text) > _INTEGER_MAX or not -(1 << 31) <= int(text) < 1 << 31:
         raise CommandError(ERROR_INVALID_ARGUMENT)
-    return number
+    return int(text)
+
+
+def _double(value: Any) -> float:
+    text = _written(value)
+    if not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
+        raise CommandError(ERROR_INVALID_ARGUMENT)
+    return float(text)
 
 
 def _text(value: Any) -> str:
@@ -56,8 +74,8 @@ def _text(value: Any) -> str:
     return value
 
 
-def _name(value: Any) -> str:
-    if not value:
+def _name(value: Any, longest: int = NAME_MAX) -> str:
+    if not 0 < len(_text(value).encode()) <= longest:
         raise CommandError(ERROR_INVALID_ARGUMENT)
     return _text(value)
 
@@ -65,7 +83,7 @@ def _name(value: Any) -> str:
 KINDS: dict[str, tuple[VariableType, Callable[[Any], VariableValue]]] = {
     "bool": (VariableType.BOOL, _bool),
     "int": (VariableType.INT, _int),
-    "double": (VariableType.DOUBLE, float),
+    "double": (VariableType.DOUBLE, _double),
     "string": (VariableType.STRING, _text),
 }
 
@@ -103,7 +121,7 @@ class App(Application):
         self.line += data
         while b"\n" in self.line:
             line, self.line = self.line.split(b"\n", 1)
-            if line.startswith(b">"):
+            if line.startswith(b">") and len(line) <= LINE_MAX:
                 code, reply = self._execute(line[1:])
                 answer = {"_": code, **(reply or {})}
                 self.os.write(b"<" + json.dumps(answer, separators=(",", ":")).encode() + b"\n")
@@ -151,22 +169,24 @@ class App(Application):
         return {}
 
     def do_publish(self, members: Members) -> Members:
-        name, data = _text(members["n"]), _text(members.get("d", ""))
+        name, data = _name(members["n"], _ANY_LENGTH), _text(members.get("d", ""))
         if not self.os.connected:
             raise CommandError(ERROR_INVALID_STATE)
-        ack = AckMode(members.get("f", ""))
-        publication = self.os.publish(name, data.encode(), ttl=_int(members.get("ttl", 60)), ack=ack)
+        ack, ttl = AckMode(_text(members.get("f", ""))), _int(members.get("ttl", 60))
+        if not 0 <= ttl <= TTL_MAX:
+            raise CommandError(ERROR_INVALID_ARGUMENT)
+        publication = self.os.publish(name, data.encode(), ttl=ttl, ack=ack)
         self.publications.append(publication)
         return {"id": len(self.publications)}
 
     def do_published(self, members: Members) -> Members:
-        number = int(members["id"])
+        number = _int(members["id"])
         if not 1 <= number <= len(self.publications):
             raise CommandError(ERROR_INVALID_ARGUMENT)
         return {"state": str(self.publications[number - 1].state)}
 
     def do_subscribe(self, members: Members) -> Members:
-        prefix = _text(members["n"])
+        prefix = _name(members["n"])
         if not self.os.subscribe(prefix, self._received):
             raise CommandError(ERROR_LIMIT_EXCEEDED)
         return {"id": 1}
@@ -204,8 +224,8 @@ class App(Application):
         return {}
 
     def do_sleep(self, members: Members) -> Members:
-        seconds = float(members["s"])
-        if not math.isfinite(seconds) or seconds <= 0:
+        seconds = _double(members["s"])
+        if not 0 < seconds <= SLEEP_MAX:
             raise CommandError(ERROR_INVALID_ARGUMENT)
         self.os.sleep(seconds)
         return {}
@@ -213,7 +233,7 @@ class App(Application):
     # -- what happens on the board -----------------------------------------------------------------
 
     def _page(self, key: str, items: list[Members], members: Members) -> Members:
-        start = int(members.get("from", 0))
+        start = _int(members.get("from", 0))
         if start < 0:
             raise CommandError(ERROR_INVALID_ARGUMENT)
         page = items[start : start + PAGE]

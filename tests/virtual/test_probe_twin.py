@@ -125,7 +125,8 @@ def test_publish_and_what_became_of_it() -> None:
         board.cloud.publications[1].state = state
         assert board.command("published", id=2) == {"state": str(state)}
     assert board.command("published", id=1) == {"state": "pending"}
-    assert [board.command("published", id=number) for number in (0, 4, -1, None, "x")] == [BAD] * 5
+    wrong = (0, 4, -1, None, "x", "2x", 2.0, True)
+    assert [board.command("published", id=number) for number in wrong] == [BAD] * len(wrong)
 
 
 def test_publish_errors() -> None:
@@ -133,7 +134,8 @@ def test_publish_errors() -> None:
     assert board.command("publish") == BAD
     assert board.command("publish", n=5) == BAD
     assert board.command("publish", n="a", f="loud") == BAD
-    assert board.command("publish", n="a", ttl="soon") == BAD
+    assert board.command("publish", n="") == BAD
+    assert [board.command("publish", n="a", ttl=ttl) for ttl in ("soon", -1, 16777216)] == [BAD] * 3
     board.cloud.connected = False
     assert board.command("publish", n="a") == OFFLINE
     assert board.command("publish") == BAD
@@ -143,6 +145,7 @@ def test_publish_errors() -> None:
 def test_subscribe_receive_unsubscribe() -> None:
     board = Board()
     assert board.command("subscribe") == BAD
+    assert [board.command("subscribe", n=name) for name in ("", "n" * 65, 5)] == [BAD] * 3
     for number in range(4):
         assert board.command("subscribe", n=f"p{number}") == {"id": 1}
     assert board.command("subscribe", n="p4") == FULL
@@ -266,6 +269,9 @@ def test_serial_carrier() -> None:
     assert board.facts.serial == b'<{"_":0,"connected":true}\n<{"_":-120}\n<{"_":-270}\n'
     board.app.serial_received(b'{"c":"disconnect"}\n')
     assert board.facts.serial.endswith(b'\n<{"_":0}\n')
+    board.facts.serial = b""
+    board.app.serial_received(b'>{"c":"cloud","x":"' + b"x" * 4096 + b'"}\n')
+    assert board.facts.serial == b""
 
 
 @given(st.binary(max_size=200))

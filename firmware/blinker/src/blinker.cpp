@@ -2,6 +2,9 @@
 
 #include "Particle.h"
 
+#include <cctype>
+#include <cstring>
+
 #ifndef HIL_BUILD
 #define HIL_BUILD "0000000000000000"
 #endif
@@ -14,8 +17,13 @@
 SYSTEM_THREAD(ENABLED);
 SYSTEM_MODE(AUTOMATIC);
 
+// The code below uses these two: what nothing refers to, the linker leaves out.
 __attribute__((used)) static const char kImageName[] = "HIL-APP:blinker@" HIL_TEXT(HIL_VERSION) "\n";
 __attribute__((used)) static const char kImageBuild[] = "HIL-BUILD:" HIL_BUILD "\n";
+
+static String build() {
+    return String(kImageBuild + sizeof("HIL-BUILD:") - 1, 16);
+}
 
 static int blink(String argument) {
     for (unsigned i = 0; i < argument.length(); ++i) {
@@ -27,14 +35,15 @@ static int blink(String argument) {
 }
 
 void ctrl_request_custom_handler(ctrl_request* request) {
-    if (!request->request_data || !strstr(String(request->request_data, request->request_size), "\"info\"")) {
+    const String name(kImageName);
+    if (!name.startsWith("HIL-APP:") || !request->request_data || !strstr(String(request->request_data, request->request_size), "\"info\"")) {
         system_ctrl_set_result(request, SYSTEM_ERROR_NOT_SUPPORTED, nullptr, nullptr, nullptr);
         return;
     }
     char reply[192];
     const int size = snprintf(reply, sizeof(reply),
             "{\"app\":\"blinker\",\"version\":%d,\"build\":\"%s\",\"os\":\"%s\",\"boots\":1,\"uptime\":%lu}",
-            HIL_VERSION, HIL_BUILD, System.version().c_str(), (unsigned long)millis());
+            HIL_VERSION, build().c_str(), System.version().c_str(), (unsigned long)millis());
     const int code = system_ctrl_alloc_reply_data(request, size, nullptr);
     if (code == 0) {
         memcpy(request->reply_data, reply, size);
@@ -45,7 +54,7 @@ void ctrl_request_custom_handler(ctrl_request* request) {
 void setup() {
     Particle.function("blink", blink);
     Serial.begin();
-    Serial.printf("blinker: version %d build %s\r\n", HIL_VERSION, HIL_BUILD);
+    Serial.printf("blinker: version %d build %s\r\n", HIL_VERSION, build().c_str());
 }
 
 void loop() {

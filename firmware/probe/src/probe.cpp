@@ -3,6 +3,12 @@
 
 #include "Particle.h"
 
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <vector>
 
@@ -18,20 +24,38 @@
 
 SYSTEM_THREAD(ENABLED);
 SYSTEM_MODE(AUTOMATIC);
+STARTUP(System.enableFeature(FEATURE_RETAINED_MEMORY));  // Gen 2 keeps no backup RAM without it
 
-// The harness finds these two lines in the image and compares them with what `info` answers.
+// The harness finds these two lines in the image and compares them with what `info` answers. The code below uses
+// them: what nothing refers to, the linker leaves out.
 __attribute__((used)) static const char kImageName[] = "HIL-APP:probe@" HIL_TEXT(HIL_VERSION) "\n";
 __attribute__((used)) static const char kImageBuild[] = "HIL-BUILD:" HIL_BUILD "\n";
 
 namespace {
 
 constexpr int kPage = 8;
-constexpr size_t kReplySize = 2048;
+constexpr size_t kLineMax = 4096;
+constexpr size_t kNameMax = 64;
+constexpr int kTtlMax = 16777215;
+constexpr double kSleepMax = 86400;
+constexpr size_t kBuildAt = sizeof("HIL-BUILD:") - 1;
+constexpr size_t kBuildSize = 16;
 constexpr size_t kMaxSubscriptions = 4;
 constexpr int kNotSupported = -120;
 constexpr int kLimitExceeded = -200;
 constexpr int kInvalidState = -210;
 constexpr int kInvalidArgument = -270;
+
+// Collects a reply of any length.
+class Reply: public JSONWriter {
+public:
+    std::vector<char> data;
+
+protected:
+    void write(const char* text, size_t size) override {
+        data.insert(data.end(), text, text + size);
+    }
+};
 
 struct Record {
     String name;
@@ -69,107 +93,190 @@ std::vector<Answer*> answers;  // never freed: Device OS keeps the handlers for 
 std::vector<Value*> values;
 size_t subscriptions = 0;
 String line;
+bool lineTooLong = false;
 
 enum class Later { NONE, RESET, SAFE_MODE, SLEEP, CONNECT, DISCONNECT };
 Later later = Later::NONE;
 uint32_t laterAt = 0;
-int sleepSeconds = 0;
+uint32_t sleepMs = 0;
 
 void doLater(Later what, uint32_t delayMs) {
     later = what;
     laterAt = millis() + delayMs;
 }
 
-String member(const JSONValue& object, const char* name, bool* found = nullptr) {
+bool findMember(const JSONValue& object, const char* name, JSONValue* value) {
     JSONObjectIterator it(object);
     while (it.next()) {
         if (it.name() == name) {
-            if (found) {
-                *found = true;
-            }
-            return String((const char*)it.value().toString());
+            *value = it.value();
+            return true;
         }
     }
-    if (found) {
-        *found = false;
+    return false;
+}
+
+// What a string, a number, true or false looks like as text.
+String written(const JSONValue& value) {
+    if (value.isString() || value.isNumber() || value.isBool()) {
+        return String(value.toString().data());
     }
     return String();
+}
+
+// A member that must be a string. Without the member, `text` stays what it is, which `required` does not allow.
+bool textMember(const JSONValue& object, const char* name, String* text, bool required) {
+    JSONValue value;
+    if (!findMember(object, name, &value)) {
+        return !required;
+    }
+    if (!value.isString()) {
+        return false;
+    }
+    *text = String(value.toString().data());
+    return true;
+}
+
+bool nameMember(const JSONValue& object, String* name) {
+    return textMember(object, "n", name, true) && name->length() > 0 && name->length() <= kNameMax;
+}
+
+// The name of an event: Device OS itself says which is too long.
+bool nameMemberOfAnyLength(const JSONValue& object, String* name) {
+    return textMember(object, "n", name, true) && name->length() > 0;
+}
+
+bool parseInt(const String& text, int* number) {
+    const char* start = text.c_str();
+    const char* digits = *start == '-' || *start == '+' ? start + 1 : start;
+    if (*digits == 0 || strspn(digits, "0123456789") != strlen(digits)) {
+        return false;
+    }
+    errno = 0;
+    const long long found = strtoll(start, nullptr, 10);
+    if (errno != 0 || found < INT32_MIN || found > INT32_MAX) {
+        return false;
+    }
+    *number = (int)found;
+    return true;
+}
+
+bool parseDouble(const String& text, double* number) {
+    const char* start = text.c_str();
+    char* end = nullptr;
+    const double found = strtod(start, &end);
+    if (end == start || *end != 0 || strspn(start, "+-.0123456789eE") != strlen(start) || !std::isfinite(found)) {
+        return false;
+    }
+    *number = found;
+    return true;
+}
+
+// A member that must be an integer, as a number or as text.
+bool intMember(const JSONValue& object, const char* name, int* number, bool required) {
+    JSONValue value;
+    if (!findMember(object, name, &value)) {
+        return !required;
+    }
+    return parseInt(written(value), number);
 }
 
 void onEvent(const char* name, const char* data) {
     events.push_back({String(name), String(data ? data : "")});
 }
 
-void registerFunction(const String& name, bool length, int value) {
+int registerFunction(const String& name, bool length, int value) {
     for (Answer* known : answers) {
         if (known->name == name) {
             known->length = length;
             known->value = value;
-            return;
+            return 0;
         }
     }
     Answer* answer = new Answer{name, length, value};
-    answers.push_back(answer);
     std::function<int(String)> handler = [answer](String argument) {
         calls.push_back({answer->name, argument});
         return answer->length ? (int)argument.length() : answer->value;
     };
-    Particle.function(answer->name.c_str(), handler);
+    if (!Particle.function(answer->name.c_str(), handler)) {
+        return kLimitExceeded;
+    }
+    answers.push_back(answer);
+    return 0;
 }
 
-bool assign(Value* value, const String& text) {
+bool assign(Value* value, const JSONValue& given) {
+    const String text = written(given);
     if (value->kind == "bool") {
         value->flag = text == "true" || text == "1";
-    } else if (value->kind == "int") {
-        value->number = text.toInt();
-    } else if (value->kind == "double") {
-        value->ratio = atof(text.c_str());
-    } else if (value->kind == "string") {
-        value->text = text;
-    } else {
-        return false;
+        return value->flag || text == "false" || text == "0";
     }
-    return true;
+    if (value->kind == "int") {
+        return parseInt(text, &value->number);
+    }
+    if (value->kind == "double") {
+        return parseDouble(text, &value->ratio);
+    }
+    if (value->kind == "string" && given.isString()) {
+        value->text = text;
+        return true;
+    }
+    return false;
 }
 
-bool registerVariable(const String& name, const String& kind, const String& text) {
+bool announce(Value* value) {
+    const char* name = value->name.c_str();
+    if (value->kind == "bool") {
+        return Particle.variable(name, std::function<bool()>([value]() { return value->flag; }));
+    }
+    if (value->kind == "int") {
+        return Particle.variable(name, std::function<int()>([value]() { return value->number; }));
+    }
+    if (value->kind == "double") {
+        return Particle.variable(name, std::function<double()>([value]() { return value->ratio; }));
+    }
+    return Particle.variable(name, std::function<String()>([value]() { return value->text; }));
+}
+
+int registerVariable(const String& name, const String& kind, const JSONValue& given) {
+    Value fresh{name, kind, false, 0, 0.0, String()};
+    if (!assign(&fresh, given)) {
+        return kInvalidArgument;
+    }
     for (Value* known : values) {
         if (known->name == name) {
-            return known->kind == kind && assign(known, text);
+            if (known->kind != kind) {
+                return kInvalidArgument;
+            }
+            *known = fresh;
+            return 0;
         }
     }
-    Value* value = new Value{name, kind, false, 0, 0.0, String()};
-    if (!assign(value, text)) {
-        delete value;
-        return false;
+    Value* value = new Value(fresh);
+    if (!announce(value)) {
+        return kLimitExceeded;
     }
     values.push_back(value);
-    if (kind == "bool") {
-        Particle.variable(value->name.c_str(), std::function<bool()>([value]() { return value->flag; }));
-    } else if (kind == "int") {
-        Particle.variable(value->name.c_str(), std::function<int()>([value]() { return value->number; }));
-    } else if (kind == "double") {
-        Particle.variable(value->name.c_str(), std::function<double()>([value]() { return value->ratio; }));
-    } else {
-        Particle.variable(value->name.c_str(), std::function<String()>([value]() { return value->text; }));
-    }
-    return true;
+    return 0;
+}
+
+void registerAtStart(const char* name, const char* kind, const char* json) {
+    registerVariable(name, kind, JSONValue::parseCopy(json, strlen(json)));
 }
 
 int publish(const JSONValue& command, JSONWriter& reply) {
-    bool named = false;
-    const String name = member(command, "n", &named);
-    if (!named) {
+    String name, data, flags;
+    if (!nameMemberOfAnyLength(command, &name) || !textMember(command, "d", &data, false)) {
         return kInvalidArgument;
     }
     if (!Particle.connected()) {
         return kInvalidState;
     }
-    const String data = member(command, "d");
-    const String flags = member(command, "f");
-    bool hasTtl = false;
-    const String ttlText = member(command, "ttl", &hasTtl);
-    const int ttl = hasTtl ? ttlText.toInt() : 60;
+    int ttl = 60;
+    if (!textMember(command, "f", &flags, false) || !intMember(command, "ttl", &ttl, false) || ttl < 0
+            || ttl > kTtlMax) {
+        return kInvalidArgument;
+    }
     PublishFlags publishFlags = PRIVATE;
     if (flags == "ack") {
         publishFlags = PRIVATE | WITH_ACK;
@@ -186,8 +293,8 @@ int publish(const JSONValue& command, JSONWriter& reply) {
 }
 
 int published(const JSONValue& command, JSONWriter& reply) {
-    const int id = member(command, "id").toInt();
-    if (id < 1 || id > (int)sent.size()) {
+    int id = 0;
+    if (!intMember(command, "id", &id, true) || id < 1 || id > (int)sent.size()) {
         return kInvalidArgument;
     }
     Sent& item = sent[id - 1];
@@ -202,18 +309,17 @@ int published(const JSONValue& command, JSONWriter& reply) {
 }
 
 int subscribe(const JSONValue& command, JSONWriter& reply) {
-    bool named = false;
-    const String prefix = member(command, "n", &named);
-    if (!named) {
+    String prefix;
+    if (!nameMember(command, &prefix)) {
         return kInvalidArgument;
     }
     if (subscriptions >= kMaxSubscriptions) {
         return kLimitExceeded;
     }
 #if SYSTEM_VERSION < 0x03000000
-    const bool ok = Particle.subscribe(prefix, onEvent, MY_DEVICES);
+    const bool ok = Particle.subscribe(prefix.c_str(), onEvent, MY_DEVICES);
 #else
-    const bool ok = Particle.subscribe(prefix, onEvent);
+    const bool ok = Particle.subscribe(prefix.c_str(), onEvent);
 #endif
     if (!ok) {
         return kLimitExceeded;
@@ -225,8 +331,8 @@ int subscribe(const JSONValue& command, JSONWriter& reply) {
 
 int page(const JSONValue& command, JSONWriter& reply, const std::vector<Record>& items, const char* key,
         const char* dataKey) {
-    const int from = member(command, "from").toInt();
-    if (from < 0) {
+    int from = 0;
+    if (!intMember(command, "from", &from, false) || from < 0) {
         return kInvalidArgument;
     }
     int next = from;
@@ -245,15 +351,51 @@ int page(const JSONValue& command, JSONWriter& reply, const std::vector<Record>&
 int info(JSONWriter& reply) {
     reply.name("app").value("probe");
     reply.name("version").value(HIL_VERSION);
-    reply.name("build").value(HIL_BUILD);
+    reply.name("build").value(kImageBuild + kBuildAt, kBuildSize);
     reply.name("os").value(System.version());
     reply.name("boots").value((int)boots);
     reply.name("uptime").value((unsigned)millis());
     return 0;
 }
 
+int defineFunction(const JSONValue& command) {
+    String name;
+    JSONValue given;
+    if (!nameMember(command, &name) || !findMember(command, "r", &given)) {
+        return kInvalidArgument;
+    }
+    const String result = written(given);
+    const bool length = given.isString() && result == "length";
+    int value = 0;
+    if (!length && !parseInt(result, &value)) {
+        return kInvalidArgument;
+    }
+    return registerFunction(name, length, value);
+}
+
+int defineVariable(const JSONValue& command) {
+    String name, kind;
+    JSONValue given;
+    if (!nameMember(command, &name) || !textMember(command, "t", &kind, true) || !findMember(command, "v", &given)) {
+        return kInvalidArgument;
+    }
+    return registerVariable(name, kind, given);
+}
+
+int sleepFor(const JSONValue& command) {
+    JSONValue given;
+    double seconds = 0;
+    if (!findMember(command, "s", &given) || !parseDouble(written(given), &seconds) || seconds <= 0 || seconds > kSleepMax) {
+        return kInvalidArgument;
+    }
+    sleepMs = std::max<uint32_t>(1, (uint32_t)(seconds * 1000));
+    doLater(Later::SLEEP, 100);
+    return 0;
+}
+
 int execute(const JSONValue& command, JSONWriter& reply) {
-    const String what = member(command, "c");
+    JSONValue asked;
+    const String what = findMember(command, "c", &asked) ? written(asked) : String();
     if (what == "info") {
         return info(reply);
     }
@@ -286,21 +428,10 @@ int execute(const JSONValue& command, JSONWriter& reply) {
         return page(command, reply, calls, "calls", "a");
     }
     if (what == "function") {
-        bool named = false;
-        bool answered = false;
-        const String name = member(command, "n", &named);
-        const String result = member(command, "r", &answered);
-        if (!named || !answered || name.length() > 64) {
-            return kInvalidArgument;
-        }
-        registerFunction(name, result == "length", result.toInt());
-        return 0;
+        return defineFunction(command);
     }
     if (what == "variable") {
-        const String name = member(command, "n");
-        const bool ok = name.length() > 0 && name.length() <= 64
-                && registerVariable(name, member(command, "t"), member(command, "v"));
-        return ok ? 0 : kInvalidArgument;
+        return defineVariable(command);
     }
     if (what == "reset") {
         doLater(Later::RESET, 100);
@@ -311,53 +442,53 @@ int execute(const JSONValue& command, JSONWriter& reply) {
         return 0;
     }
     if (what == "sleep") {
-        sleepSeconds = member(command, "s").toInt();
-        doLater(Later::SLEEP, 100);
-        return 0;
+        return sleepFor(command);
     }
     return kNotSupported;
 }
 
 // Runs one command and writes its reply object; an error code leaves the reply empty.
-int run(const char* json, size_t size, char* buffer, size_t bufferSize, size_t* written) {
-    const JSONValue command = JSONValue::parseCopy(json, size);
-    *written = 0;
+int run(const char* json, size_t size, Reply& reply) {
+    const JSONValue command = size > 0 ? JSONValue::parseCopy(json, size) : JSONValue();
     if (!command.isObject()) {
         return kInvalidArgument;
     }
-    JSONBufferWriter reply(buffer, bufferSize);
     reply.beginObject();
     const int code = execute(command, reply);
     reply.endObject();
-    if (code == 0) {
-        *written = std::min(reply.dataSize(), bufferSize);
+    if (code != 0) {
+        reply.data.clear();
     }
     return code;
 }
 
 void serialCommand(const String& text) {
-    std::vector<char> buffer(kReplySize);
-    size_t written = 0;
-    const int code = run(text.c_str() + 1, text.length() - 1, buffer.data(), buffer.size(), &written);
+    Reply reply;
+    const int code = run(text.c_str() + 1, text.length() - 1, reply);
     Serial.printf("<{\"_\":%d", code);
-    if (written > 2) {
+    if (reply.data.size() > 2) {
         Serial.write(',');
-        Serial.write((const uint8_t*)buffer.data() + 1, written - 2);
+        Serial.write((const uint8_t*)reply.data.data() + 1, reply.data.size() - 2);
     }
-    Serial.write("}\n");
+    Serial.write('}');
+    Serial.write('\n');
 }
 
 void readSerial() {
     while (Serial.available()) {
         const char c = Serial.read();
         if (c != '\n') {
-            line += c;
+            lineTooLong = lineTooLong || line.length() >= kLineMax;
+            if (!lineTooLong) {
+                line += c;
+            }
             continue;
         }
-        if (line.startsWith(">")) {
+        if (!lineTooLong && line.startsWith(">")) {
             serialCommand(line);
         }
         line = "";
+        lineTooLong = false;
     }
 }
 
@@ -376,7 +507,7 @@ void runLater() {
         break;
     case Later::SLEEP: {
         SystemSleepConfiguration config;
-        config.mode(SystemSleepMode::STOP).duration(std::chrono::seconds(sleepSeconds));
+        config.mode(SystemSleepMode::STOP).duration(std::chrono::milliseconds(sleepMs));
         System.sleep(config);
         break;
     }
@@ -394,13 +525,12 @@ void runLater() {
 } // namespace
 
 void ctrl_request_custom_handler(ctrl_request* request) {
-    std::vector<char> buffer(kReplySize);
-    size_t written = 0;
-    int code = run(request->request_data, request->request_size, buffer.data(), buffer.size(), &written);
-    if (code == 0 && written > 0) {
-        code = system_ctrl_alloc_reply_data(request, written, nullptr);
+    Reply reply;
+    int code = run(request->request_data, request->request_size, reply);
+    if (code == 0) {
+        code = system_ctrl_alloc_reply_data(request, reply.data.size(), nullptr);
         if (code == 0) {
-            memcpy(request->reply_data, buffer.data(), written);
+            memcpy(request->reply_data, reply.data.data(), reply.data.size());
         }
     }
     system_ctrl_set_result(request, code, nullptr, nullptr, nullptr);
@@ -415,12 +545,14 @@ void setup() {
     boots = ++retainedBoots;
     registerFunction("probe_echo", true, 0);
     registerFunction("probe_answer", false, 42);
-    registerVariable("probe_bool", "bool", "false");
-    registerVariable("probe_int", "int", "0");
-    registerVariable("probe_double", "double", "0");
-    registerVariable("probe_string", "string", "");
+    registerAtStart("probe_bool", "bool", "false");
+    registerAtStart("probe_int", "int", "0");
+    registerAtStart("probe_double", "double", "0");
+    registerAtStart("probe_string", "string", "\"\"");
     Serial.begin();
-    Serial.printf("probe: version %d build %s boot %lu\r\n", HIL_VERSION, HIL_BUILD, (unsigned long)boots);
+    const char* version = strchr(kImageName, '@') + 1;
+    Serial.printf("probe: version %d build %.16s boot %lu\r\n", atoi(version), kImageBuild + kBuildAt,
+            (unsigned long)boots);
 }
 
 void loop() {
