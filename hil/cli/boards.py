@@ -12,6 +12,10 @@ from hil.rack.rig import find_rig, load_rig
 from hil.usb.discovery import UsbWatcher
 from hil.usb.sysfs import UsbBoard
 
+NOTHING_HERE = (
+    "no Particle board is on USB here: plug one in (`hil doctor` says what else it needs),\n"
+    "or look at virtual boards: hil rack run -- hil boards"
+)
 HEADER = ("SLOT", "PORT", "BOARD", "MODE", "DEVICE ID", "SERIAL PORT", "STATE")
 
 
@@ -20,10 +24,23 @@ HEADER = ("SLOT", "PORT", "BOARD", "MODE", "DEVICE ID", "SERIAL PORT", "STATE")
     "--rig", type=click.Path(path_type=Path), help="The rig file; default: HIL_RIG, rigs/virtual.toml."
 )
 def command(rig: Path | None) -> None:
-    """Show the boards on USB and the slots of the rig."""
+    """Show the boards on USB and the slots of the rig.
+
+    \b
+    SLOT   its name in the rig file; "-" for a board that no slot names
+    PORT   USB bus and chain of ports: what a rig file names, and `dfu-util -p`
+    MODE   normal (listening and safe mode too), dfu, or "-" when nothing is there
+    STATE  free, in use (by whom), in quarantine (why), empty, or the wrong board
+
+    \b
+    Real boards:     hil boards --rig rigs/mine.toml
+    Virtual boards:  hil rack run -- hil boards
+    """
     try:
         with UsbWatcher() as watcher:
             click.echo(table(rows(watcher, rig)))
+            if not watcher.boards():
+                click.echo(f"\n{NOTHING_HERE}")
     except (RigError, UsageError, OSError) as error:
         raise click.ClickException(str(error)) from error
 

@@ -24,7 +24,17 @@ _MARKS = {Verdict.OK: ("ok", "green"), Verdict.WARNING: ("warn", "yellow"), Verd
     "--rig", type=click.Path(path_type=Path), help="The rig file; default: HIL_RIG, rigs/virtual.toml."
 )
 def command(rig: Path | None) -> None:
-    """Check what a rack needs on this computer. Exit status 1 if something required is missing."""
+    """Check what a rack needs on this computer: one line a thing, and below it the command that mends it.
+
+    \b
+    ok    it is there
+    warn  something works less well without it, or only real boards need it
+    MISS  required: the exit status is 1 while anything is missing
+
+    \b
+    A bench of your own:  hil doctor --rig rigs/mine.toml   (its boards are required then)
+    Inside a rack:        hil rack run -- hil doctor
+    """
     results = examine(rig)
     for check in results:
         click.echo(line(check))

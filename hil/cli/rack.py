@@ -19,7 +19,17 @@ _COMMAND = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 @click.group(name="rack")
 def command() -> None:
-    """The virtual rack."""
+    """Virtual boards, for a command that cannot tell them from real ones.
+
+    The boards of a rig file are on USB, as serial ports and on the network, for COMMAND alone; they are gone when it
+    ends. What was flashed stays in the state directory.
+
+    \b
+    Run the suites:            hil rack run -- pytest suites
+    Look around:               hil rack run -- bash
+    From another terminal:     hil rack exec -- hil boards
+    Unmodified tools:          hil rack run -- lsusb -v -d 2b04:
+    """
 
 
 @command.command(context_settings=_COMMAND)
@@ -97,6 +107,10 @@ def execute(latest: bool, program: tuple[str, ...]) -> None:
 
     PID is a rack's number as `hil rack list` shows it; without it and without --latest there must be exactly one.
     Inside a rack, COMMAND runs in that one.
+
+    \b
+    Examples: hil rack exec -- lsusb
+              hil rack exec 4711 -- bash
     """
     pid = None
     if not latest and program[0].isdigit():
@@ -146,7 +160,7 @@ def power(action: str, port: str) -> None:
 @command.command(name="images")
 @click.option("--rig", type=click.Path(path_type=Path), default=DEFAULT_RIG, show_default=True)
 def build_images(rig: Path) -> None:
-    """Build the firmware images that virtual boards run."""
+    """Build the firmware images that virtual boards run, and say where they are. `hil rack run` does so by itself."""
     try:
         for path in images.build_images(rackplan.read_plan(rig).images):
             click.echo(str(path))

@@ -12,6 +12,7 @@ from enum import IntEnum
 from hil.errors import RigError
 from hil.usb.control import ControlChannel
 from hil.usb.results import Result, result_name
+from hil.wire.keys import der_length
 from hil.wire.modules import ModuleFunction
 from hil.wire.protobuf import Fields, Writer
 
@@ -175,8 +176,12 @@ def _module(module: Fields) -> InstalledModule:
 
 
 def get_key(channel: ControlChannel, kind: KeyType) -> bytes:
-    """A key as DER (Gen 2 up to 3.3.1 only, elsewhere refused as not supported)."""
-    return Fields(ask(channel, GET_KEY, Writer().uint(1, kind).finish())).data(1)
+    """A key as DER (Gen 2 up to 3.3.1 only, elsewhere refused as not supported).
+
+    The board sends the whole field that holds it. Raises ``WireError`` when no key is in it.
+    """
+    field = Fields(ask(channel, GET_KEY, Writer().uint(1, kind).finish())).data(1)
+    return field[: der_length(field)]
 
 
 def set_key(channel: ControlChannel, kind: KeyType, der: bytes) -> None:

@@ -13,6 +13,7 @@ from hil.usb.requests import InstalledModule, RequestRefused
 from hil.usb.results import result_name
 from hil.usb.transport import TransferError
 from hil.wire.modules import ModuleFunction
+from hil.wire.protobuf import Writer
 from tests.usb.usb_fakes import FakeUsbTransport, argon
 
 
@@ -128,6 +129,19 @@ def test_a_forced_reset_always_looks_like_an_error_and_is_none() -> None:
     control.raw_out(40)
     with pytest.raises(TransferError):
         control.raw_out(302)
+
+
+def test_a_key_is_cut_out_of_the_field_that_the_board_sends() -> None:
+    der = bytes.fromhex("30030201ff")
+
+    def board(request_id: int, payload: bytes) -> tuple[int, bytes]:
+        assert (request_id, payload) == (211, b"\x08\x06")
+        return 0, Writer().data(1, der.ljust(192, b"\xff")).finish()
+
+    assert requests.get_key(channel(FakeUsbTransport(board)), requests.KeyType.UDP_SERVER_PUBLIC) == der
+    empty = FakeUsbTransport(lambda *_: (0, Writer().data(1, b"\xff" * 192).finish()))
+    with pytest.raises(WireError):
+        requests.get_key(channel(empty), requests.KeyType.UDP_SERVER_PUBLIC)
 
 
 def test_payload_vectors_of_the_fact_sheet() -> None:
