@@ -42,7 +42,8 @@ def command(rig: Path | None) -> None:
     if packages:
         click.echo(f"\nDebian packages, in one go:\n  {packages}")
     missing = sum(check.verdict is Verdict.MISSING for check in results)
-    click.echo(f"\n{missing} required things are missing" if missing else "\neverything required is there")
+    things = "1 required thing is" if missing == 1 else f"{missing} required things are"
+    click.echo(f"\n{things} missing" if missing else "\neverything required is there")
     sys.exit(1 if missing else 0)
 
 

@@ -184,7 +184,8 @@ def load_rig(path: Path) -> Rig:
         values = tomllib.loads(path.read_text())
     except FileNotFoundError as error:
         raise UsageError(
-            f"no rig file {path}", hint="name one with --rig or HIL_RIG; examples are in rigs/"
+            f"no rig file {path}",
+            hint="run it in the project's directory, or name one with --rig or HIL_RIG; examples are in rigs/",
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"rig file {path} is not TOML", found=str(error)) from error
