@@ -49,7 +49,7 @@ def become(base: Path, command: Sequence[str], launcher: int | None = None) -> N
 
 
 def execute(command: Sequence[str]) -> NoReturn:
-    """Executes ``command`` as a shell would find it, programs of this Python environment (``pytest``, ``hil``) first."""
+    """Executes ``command`` as a shell would find it, programs of this Python environment (``pytest``) first."""
     own = os.path.dirname(sys.executable)
     if own not in os.get_exec_path():
         os.environ["PATH"] = os.pathsep.join([own, *os.get_exec_path()])
