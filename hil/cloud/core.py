@@ -377,14 +377,12 @@ class Cloud:
         report = transfer.result()
         if not report.ok:
             return report
-        transferred = len(contacts)
 
         def is_back() -> bool:
             here = [contact for contact in contacts.since(position) if _arrives(contact, known.id)]
             greeted = any(contact.kind is ContactKind.HELLO for contact in here)
             # With the firmware it had before, nothing has changed for the device: it may resume without a Hello.
-            resumed = any(_arrives(contact, known.id) for contact in contacts.since(transferred))
-            return (greeted and known.times_described > described) or (had_it and resumed)
+            return (greeted and known.times_described > described) or (had_it and bool(here))
 
         took = asyncio.get_running_loop().time() - began
         back = await self._pulse.until(is_back, within - took)

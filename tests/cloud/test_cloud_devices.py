@@ -329,5 +329,5 @@ def test_the_same_firmware_again_needs_no_hello(name: str, cloud: DeviceCloud, b
     board._resume = resume  # type: ignore[method-assign]
     mark = cloud.mark()
     report = cloud.flash(board, file, within=20)
-    assert (report.ok, report.reason) == (True, "")
+    assert report.ok, (report, cloud.device_log(board)[-25:])
     assert ContactKind.HELLO not in [contact.kind for contact in cloud.contacts(board, since=mark)]
