@@ -382,7 +382,9 @@ class Cloud:
             here = [contact for contact in contacts.since(position) if _arrives(contact, known.id)]
             greeted = any(contact.kind is ContactKind.HELLO for contact in here)
             # With the firmware it had before, nothing has changed for the device: it may resume without a Hello.
-            return (greeted and known.times_described > described) or (had_it and bool(here))
+            after = contacts.since(update.contacts_before_end)
+            resumed = had_it and any(_arrives(contact, known.id) for contact in after)
+            return resumed or (greeted and known.times_described > described)
 
         took = asyncio.get_running_loop().time() - began
         back = await self._pulse.until(is_back, within - took)

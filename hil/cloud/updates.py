@@ -75,6 +75,8 @@ class Update:
         self.module = None if unchecked else checked_module(session, binary)
         self.binary = binary
         self.sender = _sender(session, binary)
+        # How many comings and goings, of any device, there had been when the device had the whole file.
+        self.contacts_before_end = 0
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._timer: asyncio.TimerHandle | None = None
         session.updater = self.sender
@@ -126,6 +128,8 @@ class Update:
             self._timer = None
         if self.sender.finished or self.sender.error is not None:
             if not self._ended.done():
+                # Noted at once: the device may be back before whoever waits for the end is woken.
+                self.contacts_before_end = len(self.session.services.presence.contacts)
                 self._ended.set_result(None)
             return
         deadline = self.sender.next_deadline()
