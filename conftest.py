@@ -1,12 +1,12 @@
 """The fixtures and options of the harness, for ``suites/`` and ``tests/`` alike. They cost nothing until used."""
 
 pytest_plugins = [  # a file that imports another comes after it
-    "fixtures.options",
-    "fixtures.selection",
-    "fixtures.boards",
-    "fixtures.reporting",
-    "fixtures.bench",
-    "fixtures.cloud",
-    "fixtures.network",
-    "fixtures.operations",
+    "hil.plugin.options",
+    "hil.plugin.selection",
+    "hil.plugin.boards",
+    "hil.plugin.reporting",
+    "hil.plugin.bench",
+    "hil.plugin.cloud",
+    "hil.plugin.network",
+    "hil.plugin.operations",
 ]

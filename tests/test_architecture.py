@@ -12,23 +12,24 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LONGEST = 600
-BASE = ("hil.platforms", "hil.errors", "hil.__version__")
+BASE = ("hil.device", "hil.errors", "hil.__version__")
 
 # What each room may import of this project, itself apart.
 MAY: dict[str, tuple[str, ...]] = {
+    "hil/device": BASE,
     "hil/wire": BASE,
     "hil/cloud": (*BASE, "hil.wire"),
-    "hil/usb": (*BASE, "hil.wire.modules", "hil.wire.keys", "hil.wire.protobuf"),
+    "hil/usb": BASE,
     "hil/netlab": BASE,
-    "hil/rack": (*BASE, "hil.usb", "hil.netlab", "hil.wire", "hil.cloud.facade", "hil.cloud.config"),
+    "hil/rig": (*BASE, "hil.usb", "hil.netlab", "hil.wire", "hil.cloud.sync", "hil.cloud.config"),
     "hil/virtual": (*BASE, "hil.wire", "hil.netlab.topology", "hil.netlab.namespaces"),
     "hil/report": BASE,
-    "fixtures": (*BASE, "hil.rack", "hil.cloud", "hil.netlab", "hil.report", "hil.wire"),
+    "hil/plugin": (*BASE, "hil.rig", "hil.cloud", "hil.netlab", "hil.report", "hil.wire"),
     "suites": (*BASE, "hil.netlab.scan"),
-    "firmware": (*BASE, "hil.virtual.wiring", "hil.wire.messages"),
+    "firmware": (*BASE, "hil.virtual.app.wiring", "hil.wire.messages"),
 }
 # The one file that joins rooms of the virtual rack with the network service.
-ALSO = {"hil/virtual/composition.py": ("hil.netlab.service",)}
+ALSO = {"hil/virtual/launch/composition.py": ("hil.netlab.service",)}
 NO_INPUT_OUTPUT = {
     *(
         "asyncio",
@@ -48,7 +49,7 @@ NO_INPUT_OUTPUT = {
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """``name`` is the full name of what is imported, such as ``hil.wire.coap.Message``."""
+    """``name`` is the full name of what is imported, such as ``hil.wire.coap.message.Message``."""
 
     path: str
     line: int
@@ -86,11 +87,10 @@ def imports(path: Path) -> Iterator[Import]:
 def own(found: Import) -> bool:
     return found.name.partition(".")[0] in (
         "hil",
-        "fixtures",
         "suites",
         "firmware",
         "tests",
-        "bench",
+        "benchmarks",
         "conftest",
     )
 
@@ -115,14 +115,14 @@ def test_every_room_is_under_the_rules() -> None:
 
 
 @pytest.mark.parametrize(
-    "room", ["hil/usb", "hil/rack", "hil/netlab", "hil/cloud", "hil/report", "fixtures", "suites"]
+    "room", ["hil/usb", "hil/rig", "hil/netlab", "hil/cloud", "hil/report", "hil/plugin", "suites"]
 )
 def test_production_code_never_knows_a_virtual_board(room: str) -> None:
     text = [f"{path.relative_to(ROOT)}" for path in sources(room) if "hil.virtual" in path.read_text()]
     assert text == []
 
 
-@pytest.mark.parametrize("name", ["platforms", "errors"])
+@pytest.mark.parametrize("name", ["device/platforms", "errors"])
 def test_the_tables_at_the_bottom_import_nothing_of_the_project(name: str) -> None:
     assert [str(found) for found in imports(ROOT / "hil" / f"{name}.py") if own(found)] == []
 
@@ -157,7 +157,7 @@ def test_the_wire_needs_nothing_but_cryptography() -> None:
     assert outside == {"cryptography"}
 
 
-@pytest.mark.parametrize("room", ["hil", "fixtures", "firmware", "suites", "tests", "bench"])
+@pytest.mark.parametrize("room", ["hil", "firmware", "suites", "tests", "benchmarks"])
 def test_no_file_is_too_long(room: str) -> None:
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources(room)}
     assert {name: lines for name, lines in lengths.items() if lines > LONGEST} == {}
@@ -173,7 +173,7 @@ def test_the_walk_sees_every_way_to_import(tmp_path: Path, monkeypatch: pytest.M
         "def later():\n"
         "    from ..virtual import port\n"
         "    from . import sysfs\n"
-        "    from hil.wire import coap, modules\n"
+        "    from hil.wire import coap\n"
     )
     assert offences("hil/usb") == [
         "hil/usb/sly.py:1 imports hil.virtual.board",

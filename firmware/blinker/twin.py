@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hil.virtual.wiring import Application
+from hil.virtual.app.wiring import Application
 
 
 class App(Application):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from hil.virtual.wiring import (
+from hil.virtual.app.wiring import (
     ERROR_INVALID_ARGUMENT,
     ERROR_INVALID_STATE,
     ERROR_LIMIT_EXCEEDED,

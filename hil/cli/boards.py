@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from hil.errors import RigError, UsageError
-from hil.rack.pool import BoardPool, SlotStatus
-from hil.rack.rig import find_rig, load_rig
+from hil.rig.pool import BoardPool, SlotStatus
+from hil.rig.rigfile import find_rig, load_rig
 from hil.usb.discovery import UsbWatcher
 from hil.usb.sysfs import UsbBoard
 

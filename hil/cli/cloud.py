@@ -10,8 +10,8 @@ import click
 
 from hil.cli import cloud_devices
 from hil.cloud.config import CloudConfig
-from hil.cloud.facade import DeviceCloud
-from hil.cloud.users import Users
+from hil.cloud.state.users import Users
+from hil.cloud.sync.facade import DeviceCloud
 from hil.errors import HilError
 
 _TOKEN_CLIENT = "hil cloud"

@@ -21,14 +21,14 @@ import click
 from cryptography.hazmat.primitives import serialization
 
 from hil.cloud.config import CloudConfig
-from hil.cloud.identity import fingerprint
-from hil.cloud.names import device_id_of
-from hil.cloud.registry import transport_of_key
-from hil.cloud.serverkeys import ServerKeys
-from hil.cloud.services import Services
+from hil.cloud.session.identity import fingerprint
+from hil.cloud.session.services import Services
+from hil.cloud.state.names import device_id_of
+from hil.cloud.state.registry import transport_of_key
+from hil.cloud.state.serverkeys import ServerKeys
+from hil.device.keys import load_private, load_public, public_der
+from hil.device.platforms import PLATFORMS, Transport, by_id, by_name
 from hil.errors import CloudError, HilError, UsageError
-from hil.platforms import PLATFORMS, Transport, by_id, by_name
-from hil.wire.keys import load_private, load_public, public_der
 
 DEFAULT_STATE = Path(".hil/cloud")
 _RUNNING = "running.json"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
-from hil.rack import checks
-from hil.rack.checks import Check, Verdict
-from hil.rack.rig import ENVIRONMENT, find_rig
+from hil.rig import checks
+from hil.rig.checks import Check, Verdict
+from hil.rig.rigfile import ENVIRONMENT, find_rig
 from hil.usb.sysfs import UsbBoard
 
 _MARKS = {Verdict.OK: ("ok", "green"), Verdict.WARNING: ("warn", "yellow"), Verdict.MISSING: ("MISS", "red")}
@@ -98,7 +98,7 @@ def virtual_rack() -> Check:
         return Check(name, Verdict.OK, "this shell is inside one")
     if find_spec("hil.virtual") is None:
         return Check(name, Verdict.OK, "not part of this installation")
-    from hil.virtual.probe import probe
+    from hil.virtual.launch.probe import probe
 
     steps = probe()
     failed = [each for each in steps if not each.ok]

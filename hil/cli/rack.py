@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from hil.errors import HilError, UsageError
-from hil.virtual import composition, images, launcher, powerstrip, rackbase, rackplan, vexec
+from hil.virtual.launch import composition, images, launcher, powerstrip, rackbase, rackplan, vexec
 
 DEFAULT_RIG = Path("rigs/virtual.toml")
 DEFAULT_STATE = Path(".hil/virtual")

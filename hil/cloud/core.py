@@ -1,6 +1,6 @@
 """The Device Cloud itself: sessions by device, and every verb of the API as a coroutine.
 
-Everything here runs on one event loop. :mod:`hil.cloud.facade` is the same for synchronous callers.
+Everything here runs on one event loop. :mod:`hil.cloud.sync.facade` is the same for synchronous callers.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hil.cloud import outbound
+from hil.cloud.billing.operations import Ledger
 from hil.cloud.config import CloudConfig
-from hil.cloud.describing import describe
-from hil.cloud.devices import Device, DeviceView, view_of
-from hil.cloud.events import CloudEvent, EventBus
-from hil.cloud.gateway_tcp import TcpGateway
-from hil.cloud.gateway_udp import UdpGateway
-from hil.cloud.inbound import HANDLERS
-from hil.cloud.link import Link
-from hil.cloud.names import DeviceRef, checked_event, device_id_of
-from hil.cloud.operations import Ledger
-from hil.cloud.outbound import Value
-from hil.cloud.presence import Contact, ContactKind
-from hil.cloud.pulse import Pulse
-from hil.cloud.registry import pem_to_spki, transport_of_key
-from hil.cloud.services import Services
-from hil.cloud.session import DeviceSession, recently
-from hil.cloud.sessionstore import StoredSession
-from hil.cloud.updates import OtaReport, Update, runs_module
-from hil.cloud.users import User, Users
+from hil.cloud.gateways.tcp import TcpGateway
+from hil.cloud.gateways.udp import UdpGateway
+from hil.cloud.session import outbound
+from hil.cloud.session.describing import describe
+from hil.cloud.session.inbound import HANDLERS
+from hil.cloud.session.link import Link
+from hil.cloud.session.outbound import Value
+from hil.cloud.session.services import Services
+from hil.cloud.session.session import DeviceSession, recently
+from hil.cloud.session.updates import OtaReport, Update, runs_module
+from hil.cloud.state.devices import Device, DeviceView, view_of
+from hil.cloud.state.events import CloudEvent, EventBus
+from hil.cloud.state.names import DeviceRef, checked_event, device_id_of
+from hil.cloud.state.presence import Contact, ContactKind
+from hil.cloud.state.pulse import Pulse
+from hil.cloud.state.registry import pem_to_spki, transport_of_key
+from hil.cloud.state.sessionstore import StoredSession
+from hil.cloud.state.users import User, Users
+from hil.device.platforms import Transport, by_name
 from hil.errors import DeviceOffline, Refused
-from hil.platforms import Transport, by_name
-from hil.wire.coap import ping
+from hil.wire.coap.message import ping
 
 if TYPE_CHECKING:
     from hil.cloud.http.server import Server

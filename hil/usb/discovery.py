@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import pyudev
 
+from hil.device.platforms import UsbMode
 from hil.errors import BoardNotFound
-from hil.platforms import UsbMode
 from hil.usb.sysfs import UsbBoard, board_from, interface_number, port_of
 
 Listener = Callable[["UsbEvent"], None]

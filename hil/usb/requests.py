@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
+from hil.device.keys import der_length
+from hil.device.modules import ModuleFunction
+from hil.device.protobuf import Fields, Writer
+from hil.device.results import Result, result_name
 from hil.errors import RigError
 from hil.usb.control import ControlChannel
-from hil.usb.results import Result, result_name
-from hil.wire.keys import der_length
-from hil.wire.modules import ModuleFunction
-from hil.wire.protobuf import Fields, Writer
 
 APP_CUSTOM = 10
 DEVICE_ID, OS_VERSION = 20, 30

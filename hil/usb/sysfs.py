@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hil.platforms import Platform, UsbMode, by_usb
+from hil.device.platforms import Platform, UsbMode, by_usb
 
 _DEVICE_ID = re.compile(r"[0-9a-f]{24}")
 _PORT = re.compile(r"\d+-\d+(?:\.\d+)*")

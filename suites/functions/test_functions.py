@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from hil.device.platforms import event_data_limit
 from hil.errors import DeviceOffline, NotFound
-from hil.platforms import event_data_limit
 
 
 def test_a_call_reaches_the_board_and_costs_one_operation(board, cloud, operations):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hil.platforms import event_data_limit
+from hil.device.platforms import event_data_limit
 
 
 def test_a_publish_reaches_the_cloud_and_costs_one_operation(board, cloud, operations):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hil.platforms import UsbMode
+from hil.device.platforms import UsbMode
 
 
 def test_usb_says_which_board_it_is(board):

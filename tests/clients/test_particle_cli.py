@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from hil.cloud.events import Subscription
-from hil.platforms import Transport
-from hil.wire.keys import generate_device_key, load_public
+from hil.cloud.state.events import Subscription
+from hil.device.keys import generate_device_key, load_public
+from hil.device.platforms import Transport
 from tests.clients.particle_clients import ParticleClients
 from tests.cloud_http.live import DEVICE_ID, FIRMWARE, PASSWORD, PATIENCE, USER, Live
 from tests.cloud_http.scripted_device import ScriptedDevice

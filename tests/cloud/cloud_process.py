@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path.cwd()))
 
-from hil.cloud.facade import DeviceCloud
+from hil.cloud.sync.facade import DeviceCloud
 from tests.cloud.conftest import config
 from tests.cloud.scripted_board import KITS
 

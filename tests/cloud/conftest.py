@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hil.cloud.config import CloudConfig, Timing
-from hil.cloud.facade import DeviceCloud
+from hil.cloud.sync.facade import DeviceCloud
 from tests.cloud.scripted_board import KITS, ScriptedBoard
 
 # Waits that only a failure uses up: a busy machine must not look like a silent device.

@@ -16,18 +16,19 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from hil.cloud.journal import Journal
-from hil.platforms import Platform, Transport, by_name
-from hil.wire import keys, messages, modules
-from hil.wire.coap import Code, Message, Option, Type, decode, empty_ack, encode, ping
-from hil.wire.describe import ApplicationDescribe, ModuleInfo, SystemDescribe
+from hil.cloud.state.journal import Journal
+from hil.device import keys, modules
+from hil.device.platforms import Platform, Transport, by_name
+from hil.wire import messages
+from hil.wire.coap.message import Code, Message, Option, Type, decode, empty_ack, encode, ping
 from hil.wire.dtls import ClientConnection, ContentType, ResumeForm, Session
-from hil.wire.hello import Hello, HelloFlag
 from hil.wire.messages import Kind, VariableType
-from hil.wire.ota import OtaReceiver
-from hil.wire.ota_legacy import LegacyReceiver
-from hil.wire.ota_v3 import V3Receiver
-from hil.wire.tcp import TcpClientSession
+from hil.wire.messages.description import ApplicationDescribe, ModuleInfo, SystemDescribe
+from hil.wire.messages.hello import Hello, HelloFlag
+from hil.wire.ota.common import OtaReceiver
+from hil.wire.ota.legacy import LegacyReceiver
+from hil.wire.ota.v3 import V3Receiver
+from hil.wire.tcp.connection import TcpClientSession
 
 PATIENCE = 10.0  # seconds; nothing here takes a tenth of it unless it is broken
 Value = bool | int | float | str

@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.serialization import (
 
 from hil.cli.main import COMMANDS, main
 from hil.cloud.config import CloudConfig
-from hil.cloud.facade import DeviceCloud
-from hil.cloud.identity import fingerprint
-from hil.platforms import Transport
-from hil.wire.keys import generate_device_key, private_der, public_der
+from hil.cloud.session.identity import fingerprint
+from hil.cloud.sync.facade import DeviceCloud
+from hil.device.keys import generate_device_key, private_der, public_der
+from hil.device.platforms import Transport
 from tests.cloud.scripted_board import KITS, ScriptedBoard
 
 REPOSITORY = Path(__file__).parents[2]

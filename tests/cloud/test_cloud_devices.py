@@ -13,16 +13,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from hil.cloud import inbound
-from hil.cloud.channel import Channel
 from hil.cloud.config import Timing
-from hil.cloud.facade import DeviceCloud
-from hil.cloud.identity import fingerprint
-from hil.cloud.outbound import data_limit, message_limit
-from hil.cloud.presence import ContactKind
-from hil.platforms import Transport
-from hil.wire import messages, modules
-from hil.wire.coap import Code, Message, Type, decode, encode, ping
+from hil.cloud.session import inbound
+from hil.cloud.session.channel import Channel
+from hil.cloud.session.identity import fingerprint
+from hil.cloud.session.outbound import data_limit, message_limit
+from hil.cloud.state.presence import ContactKind
+from hil.cloud.sync.facade import DeviceCloud
+from hil.device import modules
+from hil.device.platforms import Transport
+from hil.wire import messages
+from hil.wire.coap.message import Code, Message, Type, decode, encode, ping
 from hil.wire.dtls import ClientConnection
 from hil.wire.messages import Kind, classify
 from tests.cloud.conftest import MakeBoard, bring_up, config, dial, introduce

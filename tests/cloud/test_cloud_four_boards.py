@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from hil.cloud.facade import DeviceCloud
-from hil.cloud.presence import ContactKind
+from hil.cloud.state.presence import ContactKind
+from hil.cloud.sync.facade import DeviceCloud
+from hil.device import modules
+from hil.device.modules import ModuleFunction
 from hil.errors import DeviceOffline, DeviceTimeout, NotFound, Refused
-from hil.wire import modules
-from hil.wire.coap import Code, Option, Type
-from hil.wire.hello import HelloFlag
+from hil.wire.coap.message import Code, Option, Type
 from hil.wire.messages import DescribeFlag, Kind, VariableType, classify, parse_describe_request, time_request
-from hil.wire.modules import ModuleFunction
+from hil.wire.messages.hello import HelloFlag
 from tests.cloud.conftest import MakeBoard, bring_up, hasty
 from tests.cloud.scripted_board import KITS, PATIENCE, ScriptedBoard
 

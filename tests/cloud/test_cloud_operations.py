@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from hil.cloud.billing.operations import Action, Charge, Ledger
 from hil.cloud.config import Policy, SizeRule
-from hil.cloud.facade import DeviceCloud
-from hil.cloud.operations import Action, Charge, Ledger
-from hil.cloud.store import Store
+from hil.cloud.state.store import Store
+from hil.cloud.sync.facade import DeviceCloud
 from hil.errors import DeviceOffline, DeviceTimeout
 from hil.wire import messages
 from hil.wire.messages import VitalId, encode_vitals, time_request

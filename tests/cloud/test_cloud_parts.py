@@ -13,17 +13,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hil.cloud.blockwise import BlockAssembly
-from hil.cloud.events import EventBus
-from hil.cloud.names import device_id_of, is_system_event, subscription_matches
-from hil.cloud.payload import decode_cbor, readable
-from hil.cloud.registry import Registry, pem_to_spki
-from hil.cloud.store import Store
-from hil.cloud.users import Users
+from hil.cloud.session.blockwise import BlockAssembly
+from hil.cloud.state.events import EventBus
+from hil.cloud.state.names import device_id_of, is_system_event, subscription_matches
+from hil.cloud.state.payload import decode_cbor, readable
+from hil.cloud.state.registry import Registry, pem_to_spki
+from hil.cloud.state.store import Store
+from hil.cloud.state.users import Users
+from hil.device.keys import generate_device_key, public_der
+from hil.device.platforms import Transport
 from hil.errors import NotFound, Refused, UsageError, WireError
-from hil.platforms import Transport
-from hil.wire.coap import Block
-from hil.wire.keys import generate_device_key, public_der
+from hil.wire.coap.message import Block
 
 A, B = "a" * 24, "b" * 24
 

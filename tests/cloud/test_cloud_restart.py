@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from hil.cloud.facade import DeviceCloud
-from hil.cloud.sessionstore import RESERVE, SessionStore
-from hil.cloud.store import Store
+from hil.cloud.state.sessionstore import RESERVE, SessionStore
+from hil.cloud.state.store import Store
+from hil.cloud.sync.facade import DeviceCloud
+from hil.device import keys
 from hil.errors import UsageError
-from hil.wire import keys, messages
-from hil.wire.coap import encode
+from hil.wire import messages
+from hil.wire.coap.message import encode
 from hil.wire.dtls import ServerConnection
 from tests.cloud.conftest import bring_up, config, dial, introduce
 from tests.cloud.scripted_board import KITS, PATIENCE, ScriptedBoard

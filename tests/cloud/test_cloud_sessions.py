@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from hil.cloud.config import CloudConfig, Timing
-from hil.cloud.facade import DeviceCloud
-from hil.cloud.presence import ContactKind, keep_alive_of
+from hil.cloud.state.presence import ContactKind, keep_alive_of
+from hil.cloud.sync.facade import DeviceCloud
+from hil.device.platforms import Transport, by_name
 from hil.errors import DeviceTimeout, Refused
-from hil.platforms import Transport, by_name
 from hil.wire import messages
-from hil.wire.coap import Block, Code, Message, Option, Type, encode
-from hil.wire.describe import ApplicationDescribe
+from hil.wire.coap.message import Block, Code, Message, Option, Type, encode
 from hil.wire.messages import Kind, VariableType, classify
+from hil.wire.messages.description import ApplicationDescribe
 from tests.cloud.conftest import MakeBoard, bring_up, config, introduce
 from tests.cloud.scripted_board import KITS, ScriptedBoard
 

@@ -12,10 +12,10 @@ import httpx
 
 from hil.cloud.config import CloudConfig
 from hil.cloud.core import Cloud
-from hil.cloud.presence import ContactKind
-from hil.platforms import Transport
+from hil.cloud.state.presence import ContactKind
+from hil.device.modules import ModuleFunction, build
+from hil.device.platforms import Transport
 from hil.wire.messages import VariableType
-from hil.wire.modules import ModuleFunction, build
 from tests.cloud_http.scripted_device import PHOTON, ScriptedDevice
 
 Result = TypeVar("Result")

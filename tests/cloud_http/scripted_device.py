@@ -14,14 +14,15 @@ from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from hil.platforms import Transport, by_name
-from hil.wire import keys, messages
-from hil.wire.coap import Code, Message, Type, decode, empty_ack, encode
-from hil.wire.describe import ApplicationDescribe, SystemDescribe
-from hil.wire.hello import Hello, HelloFlag
+from hil.device import keys
+from hil.device.platforms import Transport, by_name
+from hil.wire import messages
+from hil.wire.coap.message import Code, Message, Type, decode, empty_ack, encode
 from hil.wire.messages import Kind, VariableType
-from hil.wire.ota_legacy import LegacyReceiver
-from hil.wire.tcp import TcpClientSession
+from hil.wire.messages.description import ApplicationDescribe, SystemDescribe
+from hil.wire.messages.hello import Hello, HelloFlag
+from hil.wire.ota.legacy import LegacyReceiver
+from hil.wire.tcp.connection import TcpClientSession
 
 Value = bool | int | float | str
 Function = Callable[[bytes], int | None]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from hil.cloud.users import TOKEN_LIFETIME
+from hil.cloud.state.users import TOKEN_LIFETIME
 from tests.cloud_http.live import PASSWORD, USER, Live
 
 GRANT = {"grant_type": "password", "username": USER, "password": PASSWORD}

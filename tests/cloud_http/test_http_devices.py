@@ -7,8 +7,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from hil.platforms import Transport
-from hil.wire.keys import generate_device_key, load_public
+from hil.device.keys import generate_device_key, load_public
+from hil.device.platforms import Transport
 from tests.cloud_http.live import DEVICE_ID, PATIENCE, USER, Live
 from tests.cloud_http.scripted_device import ScriptedDevice
 

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from hil.cloud.events import CloudEvent, EventBus, Subscription
 from hil.cloud.http.state import HttpOptions
 from hil.cloud.http.stream import FIRST_BYTES, EventStream, OpenStreams, frame
-from hil.cloud.store import Store
+from hil.cloud.state.events import CloudEvent, EventBus, Subscription
+from hil.cloud.state.store import Store
 
 LIMIT = 30.0  # seconds; only a failure uses them up
 FOREVER = 3600.0

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from firmware.probe.twin import App as Twin
-from hil.platforms import by_name
-from hil.virtual.apps import ApplicationHost, ApplicationImage
-from hil.virtual.wiring import AckMode, Publication, PublishState
+from hil.device.platforms import by_name
+from hil.virtual.app.apps import ApplicationHost, ApplicationImage
+from hil.virtual.app.wiring import AckMode, Publication, PublishState
 from tests.virtual.cloudbench import FakeFacts
 
 HERE = Path(__file__).parent

@@ -16,11 +16,11 @@ import pyudev
 import serial
 import usb.core
 
-from hil.platforms import UsbMode
-from hil.rack.board import Board
-from hil.rack.images import FirmwareStore
-from hil.rack.pool import BoardPool
-from hil.rack.rig import find_rig, load_rig
+from hil.device.platforms import UsbMode
+from hil.rig.board import Board
+from hil.rig.images import FirmwareStore
+from hil.rig.pool import BoardPool
+from hil.rig.rigfile import find_rig, load_rig
 from hil.usb.discovery import UsbWatcher
 
 PATIENCE = 20.0

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from hil.platforms import PLATFORMS
-from hil.virtual import rackbase, rackplan
+from hil.device.platforms import PLATFORMS
+from hil.virtual.launch import rackbase, rackplan
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HIL = [sys.executable, "-m", "hil.cli.main"]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.virtual import rackbase
+from hil.virtual.launch import rackbase
 from tests.system import racks
 
 MARK = "RUN_MARK"

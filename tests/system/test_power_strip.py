@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hil.errors import RigError, UsageError
-from hil.virtual.powerstrip import ACTIONS, VARIABLE, PowerStrip, switch
+from hil.virtual.launch.powerstrip import ACTIONS, VARIABLE, PowerStrip, switch
 from tests.system import racks
 
 NOT_A_REQUEST = "a request is a JSON object with members do and port"

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hil.device.modules import ModuleFunction
+from hil.device.protobuf import Writer
+from hil.device.results import result_name
 from hil.errors import WireError
 from hil.usb import requests
 from hil.usb.control import ControlChannel, Record, RequestTimeout, Status, parse_record
 from hil.usb.requests import InstalledModule, RequestRefused
-from hil.usb.results import result_name
 from hil.usb.transport import TransferError
-from hil.wire.modules import ModuleFunction
-from hil.wire.protobuf import Writer
 from tests.usb.usb_fakes import FakeUsbTransport, argon
 
 

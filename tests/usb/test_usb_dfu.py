@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hil.device.platforms import UsbMode
 from hil.errors import FlashError
-from hil.platforms import UsbMode
 from hil.usb.dfu import DfuUtil, Outcome, parse_progress, run_dfu_util
 from tests.usb.usb_fakes import argon
 

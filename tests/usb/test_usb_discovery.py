@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
+from hil.device.platforms import UsbMode
 from hil.errors import BoardNotFound
-from hil.platforms import UsbMode
 from hil.usb.discovery import UsbEvent, UsbWatcher
 from hil.usb.sysfs import device_id_from_serial, port_of
 from tests.usb.usb_fakes import FakeUdev, udev_board, udev_tty

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from hil.platforms import UsbMode, by_name
+from hil.device.platforms import UsbMode, by_name
 from hil.usb.sysfs import UsbBoard
 from hil.usb.transport import TransferError
 

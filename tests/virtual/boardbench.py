@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hil.platforms import by_name
-from hil.virtual.apps import ApplicationHost
-from hil.virtual.board import BoardSpec, VirtualBoard
-from hil.virtual.bootloader import Bootloader
-from hil.virtual.cdc import NormalMode
-from hil.virtual.machine import Machine
-from hil.virtual.usbdevice import Setup, UsbDevice
+from hil.device.platforms import by_name
+from hil.virtual.app.apps import ApplicationHost
+from hil.virtual.deviceos.board import BoardSpec, VirtualBoard
+from hil.virtual.deviceos.cdc import NormalMode
+from hil.virtual.hardware.bootloader import Bootloader
+from hil.virtual.hardware.machine import Machine
+from hil.virtual.kernel.usbdevice import Setup, UsbDevice
 
 BOARDS = {
     "photon": ("2.3.1", "3d0034000747343337373738"),

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import cast
 
-from hil.platforms import Platform, Radio, by_name
-from hil.virtual.apps import ApplicationFactory, ApplicationHost, ApplicationImage
-from hil.virtual.cloud_client import CloudClient
-from hil.virtual.cloud_timing import Timing
-from hil.virtual.profile import Profile
-from hil.virtual.wiring import Application
-from hil.wire import keys
-from hil.wire.coap import Message
-from hil.wire.describe import Dependency, ModuleInfo, SystemDescribe
-from hil.wire.keys import PrivateKey, ServerAddress
+from hil.device import keys
+from hil.device.keys import PrivateKey, ServerAddress
+from hil.device.platforms import Platform, Radio, by_name
+from hil.virtual.app.apps import ApplicationFactory, ApplicationHost, ApplicationImage
+from hil.virtual.app.wiring import Application
+from hil.virtual.cloudclient.client import CloudClient
+from hil.virtual.cloudclient.timing import Timing
+from hil.virtual.hardware.profile import Profile
+from hil.wire.coap.message import Message
 from hil.wire.messages import VariableType
+from hil.wire.messages.description import Dependency, ModuleInfo, SystemDescribe
 from tests.virtual.scripted_server import WITHIN, DtlsServer, Script, TcpServer, server_ec, server_rsa
 
 OS = {"photon": "2.3.1", "electron": "3.3.1", "argon": "6.2.0", "boron": "2.3.1"}

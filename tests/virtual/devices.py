@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hil.virtual import launcher
-from hil.virtual.kernel import VirtualKernel
-from hil.virtual.usbdevice import SerialFace, Setup, Stall, UsbDevice
+from hil.virtual.kernel.kernel import VirtualKernel
+from hil.virtual.kernel.usbdevice import SerialFace, Setup, Stall, UsbDevice
+from hil.virtual.launch import launcher
 
 SERIAL = "e00fce68aabbccddeeff0011"
 ALTS = (

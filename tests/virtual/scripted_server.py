@@ -10,11 +10,13 @@ from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from hil.wire import coap, dtls, keys, messages
-from hil.wire.coap import Message, Type
+from hil.device import keys
+from hil.wire import dtls, messages
+from hil.wire.coap import message as coap
+from hil.wire.coap.message import Message, Type
 from hil.wire.dtls import Form
 from hil.wire.messages import Kind
-from hil.wire.tcp import TcpServerSession
+from hil.wire.tcp.connection import TcpServerSession
 
 WITHIN = 10.0  # seconds after which a message that was to come counts as missing
 NOW = 1_700_000_000

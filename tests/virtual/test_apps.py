@@ -8,16 +8,16 @@ from functools import partial
 
 import pytest
 
+from hil.device.platforms import by_name
 from hil.errors import UsageError
-from hil.platforms import by_name
-from hil.virtual.apps import (
+from hil.virtual.app.apps import (
     ApplicationFault,
     ApplicationHost,
     ApplicationImage,
     Subscription,
     load_application,
 )
-from hil.virtual.wiring import AckMode, Application, Publication, PublishState, Wiring
+from hil.virtual.app.wiring import AckMode, Application, Publication, PublishState, Wiring
 from hil.wire.messages import VariableType
 from tests.virtual.cloudbench import FakeFacts
 from tests.virtual.scripted_server import WITHIN

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.virtual.images import RACK
+from hil.virtual.launch.images import RACK
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = {"photon": "1-1", "electron": "1-2", "argon": "1-3", "boron": "1-4"}

@@ -7,13 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.platforms import Transport, by_name
-from hil.virtual.descriptors import dfu_alternates, dfu_face, normal_face
-from hil.virtual.images import Release, build_image
-from hil.virtual.scheduler import ThreadScheduler
-from hil.virtual.settings import production_server_record
-from hil.virtual.usbdevice import Setup, Stall
-from hil.wire.keys import (
+from hil.device.keys import (
     ServerAddress,
     generate_server_ec,
     load_private,
@@ -21,7 +15,13 @@ from hil.wire.keys import (
     public_der,
     server_record,
 )
-from hil.wire.modules import Dependency, ModuleFunction, build, parse, resign
+from hil.device.modules import Dependency, ModuleFunction, build, parse, resign
+from hil.device.platforms import Transport, by_name
+from hil.virtual.hardware.descriptors import dfu_alternates, dfu_face, normal_face
+from hil.virtual.hardware.scheduler import ThreadScheduler
+from hil.virtual.hardware.settings import production_server_record
+from hil.virtual.kernel.usbdevice import Setup, Stall
+from hil.virtual.launch.images import Release, build_image
 from tests.virtual.boardbench import BOARDS, Bench
 
 ALL = sorted(BOARDS)

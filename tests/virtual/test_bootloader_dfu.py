@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hil.platforms import by_name
-from hil.virtual.bootloader import Bootloader
-from hil.virtual.flash import Flash, FlashMap
-from hil.virtual.usbdevice import Setup, Stall
+from hil.device.platforms import by_name
+from hil.virtual.hardware.bootloader import Bootloader
+from hil.virtual.hardware.flash import Flash, FlashMap
+from hil.virtual.kernel.usbdevice import Setup, Stall
 
 IDLE, SYNC, BUSY, DNLOAD_IDLE, MANIFEST, UPLOAD_IDLE, ERROR = 2, 3, 4, 5, 7, 9, 10
 USER = {"photon": 0x080A0000, "argon": 0x000B4000}

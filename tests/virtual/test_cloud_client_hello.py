@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
-from hil.wire import coap, messages
-from hil.wire.coap import Block, Message, Option, Type
+from hil.wire import messages
+from hil.wire.coap import message as coap
+from hil.wire.coap.message import Block, Message, Option, Type
 from hil.wire.messages import Kind
 from tests.virtual.cloudbench import BOARDS, INTRODUCTION, UDP_BOARDS, Bench, BenchApp
 from tests.virtual.scripted_server import WITHIN

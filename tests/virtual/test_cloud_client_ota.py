@@ -7,16 +7,17 @@ import time
 
 import pytest
 
-from hil.virtual.cloud_session import CloudSession
-from hil.virtual.wiring import PublishState
-from hil.wire import coap, messages
-from hil.wire import ota_legacy_messages as legacy
-from hil.wire import ota_v3_messages as v3
-from hil.wire.coap import Code, Message, Type
+from hil.virtual.app.wiring import PublishState
+from hil.virtual.cloudclient.session import CloudSession
+from hil.wire import messages
+from hil.wire.coap import message as coap
+from hil.wire.coap.message import Code, Message, Type
 from hil.wire.messages import Kind
-from hil.wire.ota import OtaSender
-from hil.wire.ota_legacy import LegacySender
-from hil.wire.ota_v3 import V3Sender
+from hil.wire.ota.common import OtaSender
+from hil.wire.ota.legacy import LegacySender
+from hil.wire.ota.legacy import messages as legacy
+from hil.wire.ota.v3 import V3Sender
+from hil.wire.ota.v3 import messages as v3
 from tests.virtual.cloudbench import BOARDS, UDP_BOARDS, Bench
 
 LEGACY_BOARDS = ("photon", "electron", "boron")

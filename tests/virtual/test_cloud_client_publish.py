@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from hil.virtual.cloud_timing import Timing
-from hil.virtual.rate_limit import PublishRate
-from hil.virtual.wiring import AckMode, Publication, PublishState
+from hil.virtual.app.wiring import AckMode, Publication, PublishState
+from hil.virtual.cloudclient.rate_limit import PublishRate
+from hil.virtual.cloudclient.timing import Timing
 from hil.wire import messages
-from hil.wire.coap import Code, Message, Type
+from hil.wire.coap.message import Code, Message, Type
 from hil.wire.messages import Kind
 from tests.virtual.cloudbench import BOARDS, INTRODUCTION, UDP_BOARDS, Bench
 from tests.virtual.scripted_server import WITHIN

@@ -9,12 +9,12 @@ import pytest
 
 from firmware.probe.twin import App as Probe
 from hil.cloud.config import CloudConfig
-from hil.cloud.facade import DeviceCloud
-from hil.cloud.presence import ContactKind
-from hil.platforms import by_name
-from hil.virtual.wiring import AckMode
-from hil.wire import keys, modules
-from hil.wire.keys import ServerAddress
+from hil.cloud.state.presence import ContactKind
+from hil.cloud.sync.facade import DeviceCloud
+from hil.device import keys, modules
+from hil.device.keys import ServerAddress
+from hil.device.platforms import by_name
+from hil.virtual.app.wiring import AckMode
 from tests.virtual.cloudbench import BOARDS, UDP_BOARDS, Bench, device_key
 
 

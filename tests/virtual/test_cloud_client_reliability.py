@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from hil.virtual.cloud_timing import Timing
-from hil.virtual.wiring import AckMode, PublishState
-from hil.wire import coap, messages
-from hil.wire.coap import Code, Message, Type
+from hil.virtual.app.wiring import AckMode, PublishState
+from hil.virtual.cloudclient.timing import Timing
+from hil.wire import messages
+from hil.wire.coap import message as coap
+from hil.wire.coap.message import Code, Message, Type
 from hil.wire.messages import Kind
 from tests.virtual.cloudbench import BOARDS, UDP_BOARDS, Bench
 

@@ -7,8 +7,9 @@ import struct
 
 import pytest
 
-from hil.wire import coap, messages
-from hil.wire.coap import Block, Code, Message, Option, Type
+from hil.wire import messages
+from hil.wire.coap import message as coap
+from hil.wire.coap.message import Block, Code, Message, Option, Type
 from hil.wire.messages import DescribeFlag, Kind
 from tests.virtual.cloudbench import BOARDS, UDP_BOARDS, Bench, BenchApp
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from hil.platforms import by_name
-from hil.virtual.profile import Profile
-from hil.virtual.wiring import AckMode
-from hil.wire import coap, dtls, keys, messages
-from hil.wire.coap import Code, Message, Type
-from hil.wire.keys import ServerAddress
+from hil.device import keys
+from hil.device.keys import ServerAddress
+from hil.device.platforms import by_name
+from hil.virtual.app.wiring import AckMode
+from hil.virtual.hardware.profile import Profile
+from hil.wire import dtls, messages
+from hil.wire.coap import message as coap
+from hil.wire.coap.message import Code, Message, Type
 from hil.wire.messages import DescribeFlag, Kind
 from tests.virtual.cloudbench import INTRODUCTION, UDP_BOARDS, Bench, BenchApp
 from tests.virtual.scripted_server import CID

@@ -7,12 +7,13 @@ from typing import NoReturn
 
 import pytest
 
-from hil.virtual.cloud_client import CloudState, back_off_factor
-from hil.virtual.cloud_link import LinkDown
-from hil.virtual.cloud_timing import Timing
-from hil.virtual.wiring import AckMode, PublishState
-from hil.wire import keys, messages
-from hil.wire.keys import ServerAddress
+from hil.device import keys
+from hil.device.keys import ServerAddress
+from hil.virtual.app.wiring import AckMode, PublishState
+from hil.virtual.cloudclient.client import CloudState, back_off_factor
+from hil.virtual.cloudclient.link import LinkDown
+from hil.virtual.cloudclient.timing import Timing
+from hil.wire import messages
 from hil.wire.messages import Kind
 from tests.virtual.cloudbench import BOARDS, UDP_BOARDS, Bench, device_key
 from tests.virtual.scripted_server import WITHIN, server_ec, server_rsa
@@ -207,7 +208,7 @@ def test_tcp_server_with_another_key_than_the_stored_one() -> None:
 
 
 def test_photon_with_a_key_that_its_parser_misreads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hil.virtual.cloud_link.rsa_key_suits_board", lambda _key: False)
+    monkeypatch.setattr("hil.virtual.cloudclient.link.rsa_key_suits_board", lambda _key: False)
     with Bench("photon") as bench:
         bench.boot()
         bench.facts.wait_log("the board cannot read its device key")

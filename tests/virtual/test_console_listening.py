@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.virtual.stored import WifiNetwork
+from hil.virtual.hardware.stored import WifiNetwork
 from tests.virtual.boardbench import BOARDS, Bench
 
 ALL = sorted(BOARDS)

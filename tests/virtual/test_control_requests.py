@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hil.platforms import Transport, by_name
-from hil.virtual.images import Release, build_image
-from hil.virtual.stored import WifiNetwork
-from hil.virtual.usbdevice import NoAnswer, Setup, Stall
-from hil.wire.keys import ServerAddress, generate_server_ec, private_der, public_der
-from hil.wire.protobuf import Fields, Writer
+from hil.device.keys import ServerAddress, generate_server_ec, private_der, public_der
+from hil.device.platforms import Transport, by_name
+from hil.device.protobuf import Fields, Writer
+from hil.virtual.hardware.stored import WifiNetwork
+from hil.virtual.kernel.usbdevice import NoAnswer, Setup, Stall
+from hil.virtual.launch.images import Release, build_image
 from tests.virtual.boardbench import BOARDS, Bench
 
 ALL = sorted(BOARDS)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hil.virtual.control import ControlChannel, Reply
-from hil.virtual.usbdevice import Setup, Stall
+from hil.virtual.deviceos.control import ControlChannel, Reply
+from hil.virtual.kernel.usbdevice import Setup, Stall
 
 
 class System:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hil.device.platforms import PLATFORMS, by_name
 from hil.errors import UsageError
-from hil.platforms import PLATFORMS, by_name
-from hil.virtual.flash import Flash, FlashMap, OutsideFlash, ProtectedFlash
+from hil.virtual.hardware.flash import Flash, FlashMap, OutsideFlash, ProtectedFlash
 
 STM32 = FlashMap.parse(by_name("photon").dfu_alts[0])
 NRF = FlashMap.parse(by_name("argon").dfu_alts[0])

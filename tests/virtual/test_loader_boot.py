@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from hil.platforms import by_name
-from hil.virtual.factory import factory_module, system_slots, user_slots
-from hil.virtual.flash import Flash, FlashMap
-from hil.virtual.images import RACK, Release, build_image, build_images
-from hil.virtual.loader import Boot, Validity, application_name, boot, describe_modules
-from hil.virtual.update import Updater
-from hil.wire.describe import SystemDescribe
-from hil.wire.modules import CRC_SIZE, Dependency, ModuleFlag, ModuleFunction, build, parse, resign
+from hil.device.modules import CRC_SIZE, Dependency, ModuleFlag, ModuleFunction, build, parse, resign
+from hil.device.platforms import by_name
+from hil.virtual.hardware.factory import factory_module, system_slots, user_slots
+from hil.virtual.hardware.flash import Flash, FlashMap
+from hil.virtual.hardware.loader import Boot, Validity, application_name, boot, describe_modules
+from hil.virtual.hardware.update import Updater
+from hil.virtual.launch.images import RACK, Release, build_image, build_images
+from hil.wire.messages.description import SystemDescribe
 
 PROBE = Release("probe", 1)
 RACK_OS = dict(RACK)

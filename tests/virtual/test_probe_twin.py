@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from firmware.blinker.twin import App as Blinker
 from firmware.probe.twin import App as Probe
-from hil.platforms import by_name
-from hil.virtual.apps import ApplicationHost, ApplicationImage
-from hil.virtual.wiring import AckMode, Application, Publication, PublishState
+from hil.device.platforms import by_name
+from hil.virtual.app.apps import ApplicationHost, ApplicationImage
+from hil.virtual.app.wiring import AckMode, Application, Publication, PublishState
 from hil.wire import messages
 from hil.wire.messages import VariableType
 from tests.virtual.cloudbench import BOARDS, Bench, FakeFacts

@@ -19,8 +19,9 @@ from click.testing import CliRunner
 
 from hil.cli.rack import command as rack_command
 from hil.errors import UsageError
-from hil.virtual import rackbase, rackplan, trouble
-from hil.virtual.probe import probe
+from hil.virtual.kernel import trouble
+from hil.virtual.launch import rackbase, rackplan
+from hil.virtual.launch.probe import probe
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RACK = [sys.executable, str(Path(__file__).parent / "devices.py"), "--"]
@@ -350,6 +351,6 @@ def test_each_refusal_names_what_mends_it(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_the_probe_passes_where_racks_run_and_stops_at_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = probe()
     assert [step.ok for step in steps] == [True] * 4
-    monkeypatch.setattr("hil.virtual.namespaces._DEVPTS", "no-such-option")
+    monkeypatch.setattr("hil.virtual.kernel.namespaces._DEVPTS", "no-such-option")
     failed = probe()
     assert [(step.step, step.ok, step.found) for step in failed[-1:]] == [("mount devpts", False, "EINVAL")]

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from hil.virtual import udevrules
-from hil.virtual.port import Port, Step
-from hil.virtual.uevents import Listeners, Uevent, kernel_message, murmur2, udev_message
-from hil.virtual.usbnodes import Controller
+from hil.virtual.kernel import udevrules
+from hil.virtual.kernel.port import Port, Step
+from hil.virtual.kernel.uevents import Listeners, Uevent, kernel_message, murmur2, udev_message
+from hil.virtual.kernel.usbnodes import Controller
 from tests.virtual import devices
 
 HERE = Path(__file__).parent

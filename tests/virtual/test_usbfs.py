@@ -8,10 +8,10 @@ import threading
 
 import pytest
 
-from hil.virtual import usbfs_abi as abi
-from hil.virtual.attachment import Attachment
-from hil.virtual.usbfs import UsbFile, Waiting
-from hil.virtual.usbfs_abi import Ioctl, UrbType
+from hil.virtual.kernel import usbfs_abi as abi
+from hil.virtual.kernel.attachment import Attachment
+from hil.virtual.kernel.usbfs import UsbFile, Waiting
+from hil.virtual.kernel.usbfs_abi import Ioctl, UrbType
 from tests.virtual import devices
 
 ARG, URB, BUFFER, DATA = 0x1000, 0x2000, 0x3000, 0x4000

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
-from hil.wire.coap import Message, Type, decode, encode
+from hil.wire.coap.message import Message, Type, decode, encode
 
 RETRANSMIT_AFTER = 4.0
 MAX_STEPS = 60_000

@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hil.errors import UsageError, WireError
-from hil.wire import coap
-from hil.wire.coap import Block, Code, Message, Option, Type
+from hil.wire.coap import message as coap
+from hil.wire.coap.message import Block, Code, Message, Option, Type
 
 # Numbers whose values aiocoap takes as opaque bytes (it wants UTF-8 in Uri-Path and Uri-Query).
 OPTION_NUMBERS = st.one_of(

@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hil.errors import UsageError, WireError
-from hil.wire.describe import ApplicationDescribe, Dependency, ModuleInfo, SystemDescribe
 from hil.wire.messages import VariableType
+from hil.wire.messages.description import ApplicationDescribe, Dependency, ModuleInfo, SystemDescribe
 
 SHA = bytes(range(0xA0, 0xC0))
 HASH = "A0A1A2A3A4A5A6A7A8A9AAABACADAEAFB0B1B2B3B4B5B6B7B8B9BABBBCBDBEBF"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hil.device import keys
 from hil.errors import UsageError
-from hil.wire import keys
 from hil.wire.dtls import ClientConnection, ContentType, ServerConnection
 from hil.wire.dtls import handshake_messages as hs
 from hil.wire.dtls.records import Record, split_records

@@ -9,7 +9,7 @@ import hashlib
 
 import pytest
 
-from hil.wire import keys
+from hil.device import keys
 from hil.wire.dtls import ClientConnection, Form, ServerConnection, classify
 from hil.wire.dtls import handshake_messages as hs
 from hil.wire.dtls.records import Record, split_records

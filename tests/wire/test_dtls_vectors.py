@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-from hil.wire import keys
+from hil.device import keys
 from hil.wire.dtls import (
     BadRecord,
     ClientConnection,

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hil.errors import UsageError, WireError
-from hil.wire import coap
-from hil.wire.hello import Hello, HelloFlag
+from hil.wire.coap import message as coap
+from hil.wire.messages.hello import Hello, HelloFlag
 
 ARGON_ID = bytes.fromhex("e00fce68aabbccddeeff0011")
 ELECTRON_ID = bytes.fromhex("3d0034000747343337373738")

@@ -11,10 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hil import platforms
+from hil.device import keys, platforms
+from hil.device.platforms import Transport
 from hil.errors import UsageError, WireError
-from hil.platforms import Transport
-from hil.wire import keys
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "protocol_vectors.json").read_text())
 TCP_DEVICE = bytes.fromhex(VECTORS["tcp_full_handshake"]["device_private_key_der_pkcs1"])

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hil.errors import WireError
-from hil.wire import coap, messages
-from hil.wire.coap import Block, Code, ContentFormat, Message, Option, Type
+from hil.wire import messages
+from hil.wire.coap import message as coap
+from hil.wire.coap.message import Block, Code, ContentFormat, Message, Option, Type
 from hil.wire.messages import (
     CloudReason,
     DescribeFlag,

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hil.errors import UsageError, WireError
-from hil.wire import coap, messages
-from hil.wire.coap import Code, Message, Option, Type
+from hil.wire import messages
+from hil.wire.coap import message as coap
+from hil.wire.coap.message import Code, Message, Option, Type
 from hil.wire.messages import DescribeFlag, Goodbye, NetworkReason, VariableType, Vital, VitalId
 
 

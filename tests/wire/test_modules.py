@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hil.errors import WireError
-from hil.platforms import by_name
-from hil.wire.modules import (
+from hil.device.modules import (
     NO_PRODUCT,
     Dependency,
     ModuleFlag,
@@ -25,6 +23,8 @@ from hil.wire.modules import (
     resign,
     unmet_dependencies,
 )
+from hil.device.platforms import by_name
+from hil.errors import WireError
 
 # Protocol fact sheet 8.8: the prefix of Photon tinker 0.4.5, a file of 5324 bytes.
 TINKER_PREFIX = bytes.fromhex("00000a08c8140a0800000300060005010402060000000000")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hil.wire.coap import Code, Message, Type
-from hil.wire.ota import OtaReceiver, OtaSender, UpdateError, chunk_count, error_payload, result_code
-from hil.wire.ota_legacy import LegacyReceiver, LegacySender
-from hil.wire.ota_v3 import V3Receiver, V3Sender
+from hil.wire.coap.message import Code, Message, Type
+from hil.wire.ota.common import OtaReceiver, OtaSender, UpdateError, chunk_count, error_payload, result_code
+from hil.wire.ota.legacy import LegacyReceiver, LegacySender
+from hil.wire.ota.v3 import V3Receiver, V3Sender
 from tests.wire.ota_channel import Channel, counter, tokens
 
 FILE = bytes(range(256)) * 20

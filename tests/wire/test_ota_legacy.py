@@ -10,14 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hil.device import modules
+from hil.device.platforms import by_name
 from hil.errors import UsageError, WireError
-from hil.platforms import by_name
-from hil.wire import modules
-from hil.wire import ota_legacy_messages as messages
-from hil.wire.coap import Code, Message, Type, decode, empty_ack, encode, reset
+from hil.wire.coap.message import Code, Message, Type, decode, empty_ack, encode, reset
 from hil.wire.messages import Kind, classify
-from hil.wire.ota import Pace, UpdateError
-from hil.wire.ota_legacy import LegacyReceiver, LegacySender
+from hil.wire.ota.common import Pace, UpdateError
+from hil.wire.ota.legacy import LegacyReceiver, LegacySender, messages
 from tests.wire.ota_channel import Channel, Path, counter, tokens
 
 FILE = bytes(index % 256 for index in range(1000))

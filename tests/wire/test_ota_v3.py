@@ -13,12 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hil.errors import UsageError, WireError
-from hil.wire import ota_v3_messages as messages
-from hil.wire.coap import Code, Message, Option, Type, decode, empty_ack, encode, reset
+from hil.wire.coap.message import Code, Message, Option, Type, decode, empty_ack, encode, reset
 from hil.wire.messages import Kind, classify
-from hil.wire.ota import Pace, UpdateError
-from hil.wire.ota_v3 import V3Receiver, V3Sender
-from hil.wire.ota_v3_windows import SendWindow
+from hil.wire.ota.common import Pace, UpdateError
+from hil.wire.ota.v3 import V3Receiver, V3Sender, messages
+from hil.wire.ota.v3.windows import SendWindow
 from tests.wire.ota_channel import counter, tokens
 
 FILE = bytes(index % 256 for index in range(1000))

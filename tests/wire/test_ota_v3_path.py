@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hil.device import modules
+from hil.device.platforms import by_name
 from hil.errors import WireError
-from hil.platforms import by_name
-from hil.wire import modules
-from hil.wire.coap import Message
+from hil.wire.coap.message import Message
 from hil.wire.messages import Kind, classify
-from hil.wire.ota import UpdateError
-from hil.wire.ota_v3 import V3Receiver, V3Sender
+from hil.wire.ota.common import UpdateError
+from hil.wire.ota.v3 import V3Receiver, V3Sender
 from tests.wire.ota_channel import Channel, Path, counter, tokens
 
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hil.device import protobuf
+from hil.device.protobuf import Fields, Writer
 from hil.errors import UsageError, WireError
-from hil.wire import protobuf
-from hil.wire.protobuf import Fields, Writer
 
 
 @pytest.mark.parametrize(

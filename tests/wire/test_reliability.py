@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hil.wire.reliability import MISSING, Deduplicator, Retransmitter
+from hil.wire.coap.reliability import MISSING, Deduplicator, Retransmitter
 
 
 def run_unacknowledged(retransmitter: Retransmitter, start: float) -> tuple[list[float], float]:

@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hil.device import keys
 from hil.errors import UsageError, WireError
-from hil.wire import keys, tcp_handshake
-from hil.wire.tcp import AuthenticationFailed, DecryptionFailed, TcpClientSession, TcpServerSession
-from hil.wire.tcp_records import FrameReader, FrameSealer
+from hil.wire.tcp import handshake as tcp_handshake
+from hil.wire.tcp.connection import AuthenticationFailed, DecryptionFailed, TcpClientSession, TcpServerSession
+from hil.wire.tcp.records import FrameReader, FrameSealer
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "protocol_vectors.json").read_text())
 UNIT = VECTORS["tcp_unit_test_vector"]

@@ -18,8 +18,8 @@ from hil.cloud.http.call import Call, basic_user, signed_in
 from hil.cloud.http.errors import ApiError, bad_request
 from hil.cloud.http.shapes import iso_time, radio_of
 from hil.cloud.http.state import state_of
-from hil.cloud.users import Token, Users
-from hil.platforms import Radio
+from hil.cloud.state.users import Token, Users
+from hil.device.platforms import Radio
 
 
 async def issue(request: Request) -> Response:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hil.cloud.devices import DeviceView
 from hil.cloud.http.body import Body, read_body
 from hil.cloud.http.errors import ApiError
 from hil.cloud.http.state import HttpState, state_of
-from hil.cloud.users import Token, User
+from hil.cloud.state.devices import DeviceView
+from hil.cloud.state.users import Token, User
 
 if TYPE_CHECKING:
     from hil.cloud.core import Cloud

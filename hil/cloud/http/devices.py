@@ -7,12 +7,12 @@ import time
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from hil.cloud.devices import DeviceView
 from hil.cloud.http.call import Call, signed_in
 from hil.cloud.http.errors import SOMEONE_ELSES, ApiError, bad_request
 from hil.cloud.http.flash import flash
 from hil.cloud.http.shapes import device_json, iso_time
-from hil.cloud.names import is_device_id
+from hil.cloud.state.devices import DeviceView
+from hil.cloud.state.names import is_device_id
 
 
 async def listing(call: Call) -> Response:

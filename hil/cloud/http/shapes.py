@@ -6,8 +6,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from hil.cloud.devices import DeviceView
-from hil.platforms import Radio, by_id
+from hil.cloud.state.devices import DeviceView
+from hil.device.platforms import Radio, by_id
 
 
 def iso_time(moment: float | None) -> str | None:

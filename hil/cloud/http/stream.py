@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from hil.cloud.events import CloudEvent, Subscription
+from hil.cloud.state.events import CloudEvent, Subscription
 
 FIRST_BYTES = b":ok\n\n"
 KEEP_ALIVE = b"\n"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from hil.wire import keys
+from hil.device import keys
 from hil.wire.dtls import handshake_messages as hs
 from hil.wire.dtls.alerts import Alert, HandshakeError
 from hil.wire.dtls.connection import ECDSA_OF_HASH, Connection, expect, verify

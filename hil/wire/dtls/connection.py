@@ -9,8 +9,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
+from hil.device import keys
 from hil.errors import WireError
-from hil.wire import keys
 from hil.wire.dtls import alerts
 from hil.wire.dtls.alerts import Alert, HandshakeError
 from hil.wire.dtls.demux import normalise

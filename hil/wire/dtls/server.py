@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from hil.device import keys
 from hil.errors import UsageError
-from hil.wire import keys
 from hil.wire.dtls import handshake_messages as hs
 from hil.wire.dtls.alerts import Alert, HandshakeError
 from hil.wire.dtls.connection import ECDSA, Connection, expect, load_peer_key, verify

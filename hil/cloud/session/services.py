@@ -1,0 +1,58 @@
+"""The parts of one cloud that everything else leans on, made together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hil.cloud.billing.operations import Ledger
+from hil.cloud.config import CloudConfig
+from hil.cloud.state.devicelog import DeviceLog
+from hil.cloud.state.events import EventBus
+from hil.cloud.state.presence import Presence
+from hil.cloud.state.registry import Registry
+from hil.cloud.state.serverkeys import ServerKeys
+from hil.cloud.state.store import Store
+from hil.cloud.state.users import Users
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a running cloud shares among its gateways, sessions and API."""
+
+    config: CloudConfig
+    store: Store
+    keys: ServerKeys
+    users: Users
+    registry: Registry
+    ledger: Ledger
+    bus: EventBus
+    log: DeviceLog
+    presence: Presence
+
+    @classmethod
+    def open(cls, config: CloudConfig, state_dir: Path) -> Services:
+        """Open (or create) the state in ``state_dir``."""
+        store = Store(state_dir)
+        try:
+            users = Users(store)
+            users.ensure(config.owner)
+            return cls(
+                config=config,
+                store=store,
+                keys=ServerKeys.load_or_create(state_dir),
+                users=users,
+                registry=Registry(store),
+                ledger=Ledger(store, config.policy),
+                bus=EventBus(store),
+                log=DeviceLog(store),
+                presence=Presence(),
+            )
+        except BaseException:
+            store.close()
+            raise
+
+    def close(self) -> None:
+        """End all streams and close the store."""
+        self.bus.close()
+        self.store.close()

@@ -1,0 +1,156 @@
+"""What a test asserts on: events and Data Operations since a mark. Looking never consumes.
+
+A failed expectation says what was seen instead.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hil.cloud.billing.operations import Operation
+from hil.cloud.state.events import CloudEvent
+from hil.cloud.state.journal import Journal
+from hil.cloud.state.names import DeviceRef, device_id_of
+
+_SHOWN = 20  # events in the message of a failed expectation
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A moment of one cloud: positions in all its logs. ``at`` in seconds since 1970."""
+
+    events: int
+    operations: int
+    contacts: int
+    lines: int
+    at: float
+
+
+class EventLog:
+    """The events of one cloud, of every owner. ``begin`` sets where "since the start of the test" is."""
+
+    def __init__(self, journal: Journal[CloudEvent], mark: Callable[[], Mark]) -> None:
+        self._journal = journal
+        self._mark = mark
+        self._start = 0
+
+    def begin(self) -> Mark:
+        """What follows belongs to a new test."""
+        mark = self._mark()
+        self._start = mark.events
+        return mark
+
+    def mark(self) -> Mark:
+        """This moment, to look back to."""
+        return self._mark()
+
+    def all(
+        self, prefix: str = "", source: DeviceRef | None = None, since: Mark | None = None
+    ) -> list[CloudEvent]:
+        """Events whose name starts with ``prefix``, oldest first; ``source`` is the device they came from."""
+        device_id = device_id_of(source) if source is not None else None
+        return [
+            event
+            for event in self._journal.since(self._position(since))
+            if event.name.startswith(prefix) and device_id in (None, event.device_id)
+        ]
+
+    def expect(
+        self,
+        name: str,
+        *,
+        data: str | None = None,
+        source: DeviceRef | None = None,
+        within: float = 5.0,
+        since: Mark | None = None,
+    ) -> CloudEvent:
+        """The first event of exactly this name (and data, and source), waiting ``within`` seconds for it.
+
+        Raises ``AssertionError`` that says what was seen instead.
+        """
+        position = self._position(since)
+        event = self._journal.wait(_wanted(name, data, source), position=position, within=within)
+        if event is None:
+            raise AssertionError(self._missed(name, data, source, within, position))
+        return event
+
+    def absent(
+        self, name: str, *, source: DeviceRef | None = None, within: float, since: Mark | None = None
+    ) -> bool:
+        """Whether no event of exactly this name is there or comes within ``within`` seconds."""
+        wanted = _wanted(name, None, source)
+        return self._journal.wait(wanted, position=self._position(since), within=within) is None
+
+    def _position(self, since: Mark | None) -> int:
+        return self._start if since is None else since.events
+
+    def _missed(
+        self, name: str, data: str | None, source: DeviceRef | None, within: float, position: int
+    ) -> str:
+        wanted = f"event {name}"
+        wanted += f" with data {data!r}" if data is not None else ""
+        wanted += f" from {device_id_of(source)}" if source is not None else ""
+        seen = self._journal.since(position)
+        lines = [f"  {event.name} = {event.data!r} from {event.device_id or 'the API'}" for event in seen]
+        if len(lines) > _SHOWN:
+            lines = [f"  ... {len(lines) - _SHOWN} earlier ones", *lines[-_SHOWN:]]
+        return "\n".join(
+            [f"no {wanted} within {within:g} s; seen since then:", *(lines or ["  no event at all"])]
+        )
+
+
+def _wanted(name: str, data: str | None, source: DeviceRef | None) -> Callable[[CloudEvent], bool]:
+    device_id = device_id_of(source) if source is not None else None
+
+    def wanted(event: CloudEvent) -> bool:
+        if event.name != name or device_id not in (None, event.device_id):
+            return False
+        return data is None or event.data == data
+
+    return wanted
+
+
+class OperationsView:
+    """The Data Operations of one cloud."""
+
+    def __init__(self, journal: Journal[Operation], mark: Callable[[], Mark]) -> None:
+        self._journal = journal
+        self._mark = mark
+        self._start = 0
+
+    def begin(self) -> Mark:
+        """What follows belongs to a new test."""
+        mark = self._mark()
+        self._start = mark.operations
+        return mark
+
+    def mark(self) -> Mark:
+        """This moment, to look back to."""
+        return self._mark()
+
+    def rows(self, since: Mark | None = None, device: DeviceRef | None = None) -> list[Operation]:
+        """One row per billable thing, oldest first."""
+        device_id = device_id_of(device) if device is not None else None
+        position = self._start if since is None else since.operations
+        rows = self._journal.since(position)
+        return [row for row in rows if device_id in (None, row.device_id)]
+
+    def spent(self, since: Mark | None = None, device: DeviceRef | None = None) -> dict[str, int]:
+        """Data Operations by kind; empty when nothing was spent."""
+        total: Counter[str] = Counter()
+        for row in self.rows(since, device):
+            total[row.kind] += row.count
+        return dict(total)
+
+    def expect(
+        self, spent: dict[str, int], *, within: float = 5.0, since: Mark | None = None
+    ) -> list[Operation]:
+        """Wait until exactly ``spent`` is spent, and return the rows. Raises ``AssertionError``."""
+        if not self._journal.wait_until(lambda: self.spent(since) == spent, within=within):
+            causes = [f"  {row.kind} {row.count}: {row.cause}" for row in self.rows(since)]
+            raise AssertionError(
+                "\n".join([f"expected {spent}, spent {self.spent(since)}:", *(causes or ["  nothing"])])
+            )
+        return self.rows(since)

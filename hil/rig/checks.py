@@ -1,0 +1,206 @@
+"""What this computer needs to drive a rack, each as one line with the command that mends it (``hil doctor``).
+
+The same probes that the harness itself uses: a check that passes here does not fail in a test. USB fact sheet 1.5.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import socket
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+
+from hil.errors import RigError, UsageError
+from hil.rig.pool import BoardPool, SlotState
+from hil.rig.rigfile import Rig, UhubctlTable, load_rig
+from hil.usb.discovery import UsbWatcher
+from hil.usb.sysfs import UsbBoard
+
+RULES = Path("rigs/50-hil-particle.rules")
+_RULES_FOLDERS = (Path("/etc/udev/rules.d"), Path("/run/udev/rules.d"), Path("/usr/lib/udev/rules.d"))
+_SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
+_ALLURE = Path("scripts/report/node_modules/.bin/allure")
+_INSTALL_RULES = (
+    f"sudo cp {RULES} /etc/udev/rules.d/ && sudo udevadm control --reload && sudo udevadm trigger"
+)
+
+
+class Verdict(StrEnum):
+    """``WARNING``: something works less well, or only something else needs it. ``MISSING``: required."""
+
+    OK = "ok"
+    WARNING = "warning"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the doctor. ``fix`` is a command or a hint; ``packages`` are Debian packages that mend it."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    fix: str = ""
+    packages: tuple[str, ...] = ()
+
+
+def python_packages() -> Check:
+    """The packages that ``hil`` itself says it needs."""
+    name = "Python packages"
+    required = [each for each in metadata.requires("hil") or [] if "extra ==" not in each]
+    missing = []
+    for requirement in required:
+        package = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+        try:
+            metadata.version(package)
+        except metadata.PackageNotFoundError:
+            missing.append(package)
+    if missing:
+        return Check(name, Verdict.MISSING, f"not installed: {', '.join(missing)}", "scripts/setup test")
+    return Check(name, Verdict.OK, f"all {len(required)}")
+
+
+def find_program(program: str) -> str | None:
+    """Where a program is, the system's administrative folders included."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}")
+
+
+def program(name: str, package: str, purpose: str, *, required: bool = True) -> Check:
+    """Whether a program of Debian package ``package`` is there."""
+    path = find_program(name)
+    if path is not None:
+        return Check(name, Verdict.OK, path)
+    verdict = Verdict.MISSING if required else Verdict.WARNING
+    return Check(name, verdict, f"not found; {purpose}", f"sudo apt-get install {package}", (package,))
+
+
+def libusb() -> Check:
+    """Whether pyusb finds its C library."""
+    import usb.backend.libusb1
+
+    if usb.backend.libusb1.get_backend() is None:
+        fix = "sudo apt-get install libusb-1.0-0"
+        return Check("libusb", Verdict.MISSING, "libusb-1.0 not found", fix, ("libusb-1.0-0",))
+    return Check("libusb", Verdict.OK, "libusb-1.0")
+
+
+def udev_rules(boards: list[UsbBoard]) -> Check:
+    """Whether real boards may be opened: by rules, or at least now."""
+    name = "udev rules"
+    closed = [board for board in boards if not os.access(_node(board), os.R_OK | os.W_OK)]
+    if closed:
+        return Check(name, Verdict.MISSING, f"no permission to open the {closed[0]}", _INSTALL_RULES)
+    if any("2b04" in text for text in _rules()):
+        return Check(name, Verdict.OK, "rules for Particle boards are installed")
+    if boards:
+        return Check(name, Verdict.OK, "none, but the boards that are there may be opened")
+    return Check(name, Verdict.WARNING, "none for Particle boards; real boards need them", _INSTALL_RULES)
+
+
+def modem_manager() -> Check:
+    """ModemManager types into serial ports unless a rule tells it not to."""
+    name = "ModemManager"
+    if not any(_comm(process) == name for process in Path("/proc").glob("[0-9]*")):
+        return Check(name, Verdict.OK, "not running")
+    if any("2b04" in text and "ID_MM_DEVICE_IGNORE" in text for text in _rules()):
+        return Check(name, Verdict.OK, "running, told to leave Particle boards alone")
+    found = "running, and it types into boards in listening mode"
+    return Check(name, Verdict.WARNING, found, _INSTALL_RULES)
+
+
+def cloud_port(kind: socket.SocketKind, port: int) -> Check:
+    """Whether the Device Cloud can listen on a port."""
+    word = "TCP" if kind is socket.SOCK_STREAM else "UDP"
+    name = f"{word} port {port}"
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if kind is socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            who = f"sudo ss -lnp{'t' if word == 'TCP' else 'u'} 'sport = :{port}'   # who has it; end that"
+            found = "in use by another program" if taken else str(error)
+            return Check(name, Verdict.MISSING, found, who if taken else "")
+    return Check(name, Verdict.OK, "free")
+
+
+def rig_file(path: Path) -> tuple[Check, Rig | None]:
+    """Whether the rig file is valid, and the rig."""
+    try:
+        rig = load_rig(path)
+    except UsageError as error:
+        found = " ".join(f"{error.what} {error.found}".split())
+        return Check("rig file", Verdict.MISSING, found, error.hint or f"correct {path}"), None
+    return Check("rig file", Verdict.OK, f"{path}: {len(rig.slots)} slots"), rig
+
+
+def hub_switches(rig: Rig | None) -> list[Check]:
+    """``uhubctl``, where the rig has a hub that switches."""
+    if rig is None or not any(isinstance(slot.power, UhubctlTable) for slot in rig.slots):
+        return []
+    return [program("uhubctl", "uhubctl", "the rig file has hubs that switch")]
+
+
+def boards_present(rig: Rig | None, watcher: UsbWatcher, *, required: bool) -> Check:
+    """Whether the boards of the rig are on USB and can be had."""
+    name = "boards"
+    verdict = Verdict.MISSING if required else Verdict.WARNING
+    if rig is None:
+        return Check(name, verdict, f"{len(watcher.boards())} on USB, no rig to compare with")
+    status = BoardPool(rig, watcher).status()
+    wrong = [f"{each.slot.name}: {each.why}" for each in status if each.state is not SlotState.FREE]
+    if not wrong:
+        return Check(name, Verdict.OK, f"all {len(status)} of rig {rig.name}")
+    if not required and not watcher.boards():
+        return Check(name, Verdict.OK, "none on USB; virtual boards are there inside `hil rack run -- ...`")
+    return Check(name, verdict, "; ".join(wrong), "hil boards   # look at cables, power and the rig file")
+
+
+def allure() -> Check:
+    """The command line that turns results into a report; tests do without it."""
+    path = find_program("allure") or (str(_ALLURE) if _ALLURE.exists() else None)
+    if path is None:
+        return Check("allure", Verdict.WARNING, "not found; no HTML report without it", "scripts/setup hil")
+    return Check("allure", Verdict.OK, path)
+
+
+def find_boards() -> tuple[UsbWatcher, Check | None]:
+    """A watcher after its scan; a check instead of an exception when USB cannot be looked at."""
+    watcher = UsbWatcher()
+    try:
+        watcher.start()
+    except (OSError, RigError) as error:
+        return watcher, Check("USB", Verdict.MISSING, f"cannot listen to udev: {error}", "", ("udev",))
+    return watcher, None
+
+
+def apt_line(checks: list[Check]) -> str:
+    """One command for all missing Debian packages; empty when there are none."""
+    packages = sorted({package for check in checks for package in check.packages})
+    return f"sudo apt-get install -y {' '.join(packages)}" if packages else ""
+
+
+def _node(board: UsbBoard) -> str:
+    return f"/dev/bus/usb/{board.bus:03d}/{board.address:03d}"
+
+
+def _rules() -> list[str]:
+    texts = []
+    for folder in _RULES_FOLDERS:
+        texts += [
+            path.read_text(errors="replace") for path in sorted(folder.glob("*.rules")) if path.is_file()
+        ]
+    return texts
+
+
+def _comm(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,111 @@
+"""Control requests about the Wi-Fi networks of an Argon: 500 to 507.
+
+Facts: USB fact sheet 4.5 and protocol fact sheet 11.6 (who answers). A virtual radio is a cable: there is one network
+in the air, any other is joined without a look, and joining stores it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hil.device.platforms import Radio, version_tuple
+from hil.device.protobuf import Fields, Writer
+from hil.virtual.deviceos.control import Reply
+from hil.virtual.deviceos.control_cellular import CellularRequests
+from hil.virtual.deviceos.control_interfaces import InterfaceRequests
+from hil.virtual.hardware.machine import NETWORK_IN_THE_AIR, Machine
+from hil.virtual.hardware.stored import WifiNetwork
+
+_NOT_SUPPORTED = Reply(-120)
+_NOT_FOUND = Reply(-170)
+_INVALID_ARGUMENT = Reply(-270)
+_SSID_MAX = 32
+_STORE_ONLY_SINCE = (5, 8, 0)
+_NO_CREDENTIALS, _PASSWORD = 0, 1
+_WPA2, _CHANNEL, _RSSI = 3, 6, -42
+_BSSID = bytes.fromhex("0200c0a80001")
+
+
+def network_requests(machine: Machine) -> dict[int, Callable[[bytes], Reply]]:
+    """All requests about networks that ``machine`` knows: none on Gen 2."""
+    if not machine.platform.is_gen3:
+        return {}
+    cellular = machine.platform.radio is Radio.CELLULAR
+    radio = CellularRequests(machine) if cellular else WifiRequests(machine)
+    return InterfaceRequests(machine).handlers() | radio.handlers()
+
+
+class WifiRequests:
+    """Requests 500 to 507 of one board."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def handlers(self) -> dict[int, Callable[[bytes], Reply]]:
+        """Those that this board's Device OS knows."""
+        known: dict[int, Callable[[bytes], Reply]] = {
+            500: self._join_new,
+            501: self._join_known,
+            502: self._known,
+            503: self._remove,
+            504: self._clear,
+            505: self._current,
+            506: self._scan,
+        }
+        if version_tuple(self._machine.device_os) >= _STORE_ONLY_SINCE:
+            known[507] = self._store
+        return known
+
+    def _join_new(self, payload: bytes) -> Reply:
+        reply = self._store(payload)
+        if reply.result == 0:
+            self._machine.wifi_network = Fields(payload).text(1)
+        return reply
+
+    def _store(self, payload: bytes) -> Reply:
+        fields = Fields(payload)
+        ssid, credentials = fields.text(1), Fields(fields.data(4))
+        if not 0 < len(ssid.encode()) <= _SSID_MAX:
+            return _INVALID_ARGUMENT
+        if credentials.uint(1) not in (_NO_CREDENTIALS, _PASSWORD):
+            return _NOT_SUPPORTED
+        self._keep([*self._others(ssid), WifiNetwork(ssid, fields.uint(3), credentials.text(2))])
+        return Reply()
+
+    def _join_known(self, payload: bytes) -> Reply:
+        ssid = Fields(payload).text(1)
+        if all(network.ssid != ssid for network in self._machine.stored.networks):
+            return _NOT_FOUND
+        self._machine.wifi_network = ssid
+        return Reply()
+
+    def _known(self, _payload: bytes) -> Reply:
+        reply = Writer()
+        for network in self._machine.stored.networks:
+            kind = _PASSWORD if network.password else _NO_CREDENTIALS
+            reply.message(1, Writer().text(1, network.ssid).uint(2, network.security).uint(3, kind))
+        return Reply(data=reply.finish())
+
+    def _remove(self, payload: bytes) -> Reply:
+        """A network that is not known is no error."""
+        self._keep(self._others(Fields(payload).text(1)))
+        return Reply()
+
+    def _clear(self, _payload: bytes) -> Reply:
+        self._keep([])
+        return Reply()
+
+    def _current(self, _payload: bytes) -> Reply:
+        reply = Writer().text(1, self._machine.wifi_network).data(2, _BSSID)
+        return Reply(data=reply.uint(3, _CHANNEL).signed(4, _RSSI).finish())
+
+    def _scan(self, _payload: bytes) -> Reply:
+        network = Writer().text(1, NETWORK_IN_THE_AIR).data(2, _BSSID).uint(3, _WPA2)
+        return Reply(data=Writer().message(1, network.uint(4, _CHANNEL).signed(5, _RSSI)).finish())
+
+    def _others(self, ssid: str) -> list[WifiNetwork]:
+        return [network for network in self._machine.stored.networks if network.ssid != ssid]
+
+    def _keep(self, networks: list[WifiNetwork]) -> None:
+        self._machine.stored.networks = networks
+        self._machine.save_stored()

@@ -1,0 +1,126 @@
+"""The virtual kernel: private namespaces in which unmodified USB, udev and tty programs see virtual boards.
+
+``enter`` takes the (single-threaded) process into its namespaces, ``start`` brings up the bus, ``port`` gives the
+sockets that boards plug into. Mechanism: virtual rack fact sheet 2b, rootless fact sheet 1.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from hil.errors import UsageError
+from hil.virtual.kernel import namespaces, usbnodes
+from hil.virtual.kernel.attachment import Attachment
+from hil.virtual.kernel.devusb import DevUsb
+from hil.virtual.kernel.port import Port, Step
+from hil.virtual.kernel.roothub import RootHub
+from hil.virtual.kernel.seccomp import TtyCalls
+from hil.virtual.kernel.sysfs import Sysfs
+from hil.virtual.kernel.ttyhub import TtyHub
+from hil.virtual.kernel.uevents import UeventSocket
+from hil.virtual.kernel.usbnodes import Controller, Place
+
+PORTS = 8
+_MAX_DEVNUM = 127
+
+
+class VirtualKernel:
+    """One rack's kernel. ``base`` is a directory of its own, of the user, outside /run."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.lock = threading.RLock()
+        self.controller = Controller()
+        self.sysfs = Sysfs()
+        self._ports: dict[str, Port] = {}
+        self._devnums: set[int] = {1}
+        self._last_devnum = 1
+
+    def enter(self) -> None:
+        """Enters the namespaces. Raises ``trouble.RackRefused``."""
+        namespaces.enter(self.base)
+
+    def start(self) -> None:
+        """Brings up bus, ttys and events; from here on the process has threads."""
+        self.usbfs = DevUsb(Path("/dev/bus/usb"), self.controller.bus)
+        self.ttys = TtyHub()
+        self.calls = TtyCalls(self.ttys)
+        self._events = UeventSocket()
+        self.usbfs.start()
+        self.ttys.start()
+        self._add_root_hub()
+
+    def port(self, path: str) -> Port:
+        """The port at ``path`` (``"1-1"`` to ``"1-8"``)."""
+        bus, _, number = path.partition("-")
+        if bus != str(self.controller.bus) or not number.isdigit() or not 1 <= int(number) <= PORTS:
+            raise UsageError(f"no USB port {path!r}", expected=f"1-1 to 1-{PORTS}")
+        with self.lock:
+            return self._ports.setdefault(path, Port(self, path))
+
+    def close(self) -> None:
+        """Unplugs what is plugged and takes the nodes away."""
+        for port in list(self._ports.values()):
+            port.detach()
+        self.usbfs.stop()
+        self.ttys.stop()
+        self._events.close()
+
+    # What ports use, with ``lock`` held.
+
+    def next_devnum(self) -> int:
+        """The next free device number of the bus, counting on as the real kernel does."""
+        following = [*range(self._last_devnum + 1, _MAX_DEVNUM + 1), *range(2, self._last_devnum + 1)]
+        number: int = next(number for number in following if number not in self._devnums)
+        self._devnums.add(number)
+        self._last_devnum = number
+        return number
+
+    def free_devnum(self, number: int) -> None:
+        self._devnums.discard(number)
+
+    def announce(self, steps: list[Step]) -> None:
+        """Sends the events: the kernel's own in order, then udev's as its workers would be through with them."""
+        first = self._events.number(len(steps))
+        numbered = list(enumerate(steps, start=first))
+        for seqnum, step in numbered:
+            self._events.send_kernel(step.event, seqnum)
+        for seqnum, step in sorted(numbered, key=lambda pair: pair[1].rank):
+            self._events.send_udev(step.event, seqnum)
+
+    def _add_root_hub(self) -> None:
+        """The hub is there from the start: nobody can listen yet, so no events."""
+        bus_info = self.controller.id_path.removeprefix("pci-")
+        self.hub = RootHub(PORTS, bus_info, self._port_taken)
+        place = Place(self.controller, f"usb{self.controller.bus}", 1)
+        self.sysfs.add_controller(self.controller)
+        node = usbnodes.device_node(self.hub, place)
+        self.sysfs.add(node)
+        self.sysfs.bind(node, "usb")
+        attachment = Attachment(self.hub, 1, _HubBindings(), self.lock)
+        for interface in usbnodes.interfaces_of(self.hub):
+            child = usbnodes.interface_node(self.hub, place, interface)
+            self.sysfs.add(child)
+            self.sysfs.bind(child, "hub")
+            attachment.holders[interface.number] = "hub"
+        self.usbfs.add(attachment)
+
+    def _port_taken(self, number: int) -> bool:
+        port = self._ports.get(f"{self.controller.bus}-{number}")
+        return port is not None and port.attached is not None
+
+
+class _HubBindings:
+    """The hub's driver stays bound: nobody may take it, for the bus would go with it."""
+
+    def unbind_driver(self, attachment: Attachment, interface: int) -> None:
+        raise PermissionError(
+            1, f"the root hub keeps its driver on interface {interface} of device {attachment.devnum}"
+        )
+
+    def probe_driver(self, attachment: Attachment, interface: int) -> bool:
+        return attachment.driver_of(interface) is not None
+
+    def show_claim(self, attachment: Attachment, interface: int, claimed: bool) -> None:
+        """Never happens while the driver is bound."""

@@ -1,0 +1,153 @@
+"""Writes the rack's devices into its private /sys, /run/udev and /dev: what enumeration reads.
+
+The trees are tmpfs (``namespaces``); a directory is complete before the link that enumeration follows appears, and that
+link goes first when a device leaves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from hil.virtual.kernel.usbnodes import Controller, Node
+
+_UEVENT_KEYS_LEFT_OUT = ("MAJOR", "MINOR")
+_XHCI = {
+    "class": "0x0c0330",
+    "vendor": "0x8086",
+    "device": "0xa0ed",
+    "revision": "0x20",
+    "irq": "0",
+    "enable": "1",
+}
+
+
+class Sysfs:
+    """The visible device tree. Not locked: its owner serialises changes."""
+
+    def __init__(self, sys: Path = Path("/sys"), run: Path = Path("/run/udev")) -> None:
+        self._sys = sys
+        self._run = run
+
+    def add_controller(self, controller: Controller) -> None:
+        """The PCI device that the bus hangs on, with its driver: lsusb names the driver of a root hub by it."""
+        directory = self._real(controller.devpath)
+        directory.mkdir(parents=True)
+        for name, text in _XHCI.items():
+            (directory / name).write_text(f"{text}\n")
+        (directory / "uevent").write_text(
+            f"DRIVER=xhci_hcd\nPCI_CLASS=C0330\nPCI_ID=8086:A0ED\nPCI_SLOT_NAME={directory.name}\n"
+        )
+        self._link(directory / "subsystem", self._sys / "bus/pci")
+        driver = self._sys / "bus/pci/drivers/xhci_hcd"
+        driver.mkdir(parents=True, exist_ok=True)
+        self._link(directory / "driver", driver)
+        self._link(self._sys / "bus/pci/devices" / directory.name, directory)
+
+    def add(self, node: Node) -> None:
+        """Makes ``node`` visible."""
+        directory = self._real(node.devpath)
+        directory.mkdir(parents=True)
+        for name, content in node.attributes.items():
+            path = directory / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+        self._link(directory / "subsystem", self._subsystem(node))
+        if node.subsystem == "tty":
+            self._link(directory / "device", directory.parent.parent)
+        self._write_uevent(node)
+        self._write_database(node)
+        for link in self._entrances(node):
+            link.parent.mkdir(parents=True, exist_ok=True)
+            self._link(link, directory)
+        for name in node.links:
+            self._add_dev_link(Path(name), node)
+
+    def remove(self, node: Node) -> None:
+        """Takes ``node`` away; children have gone before."""
+        for link in self._entrances(node):
+            link.unlink(missing_ok=True)
+        for name in node.links:
+            self._remove_dev_link(Path(name), node)
+        (self._run / "data" / node.database_name).unlink(missing_ok=True)
+        for tag in node.tags:
+            (self._run / "tags" / tag / node.database_name).unlink(missing_ok=True)
+        self._unbind_links(node)
+        directory = self._real(node.devpath)
+        shutil.rmtree(directory)
+        if node.subsystem == "tty":
+            with contextlib.suppress(OSError):
+                directory.parent.rmdir()
+
+    def bind(self, node: Node, driver: str | None) -> None:
+        """Shows ``driver`` as bound to ``node``, or none."""
+        self._unbind_links(node)
+        node.driver = driver
+        if driver:
+            place = self._sys / "bus/usb/drivers" / driver
+            place.mkdir(parents=True, exist_ok=True)
+            directory = self._real(node.devpath)
+            self._link(directory / "driver", place)
+            self._link(place / node.name, directory)
+        self._write_uevent(node)
+
+    def set_attribute(self, node: Node, name: str, text: str) -> None:
+        """Changes one attribute file."""
+        (self._real(node.devpath) / name).write_text(f"{text}\n")
+
+    def _unbind_links(self, node: Node) -> None:
+        if node.driver:
+            (self._real(node.devpath) / "driver").unlink(missing_ok=True)
+            (self._sys / "bus/usb/drivers" / node.driver / node.name).unlink(missing_ok=True)
+
+    def _write_uevent(self, node: Node) -> None:
+        lines = {}
+        if node.device_number:
+            lines = {"MAJOR": str(node.device_number[0]), "MINOR": str(node.device_number[1])}
+        for key, value in node.event("add", driver=node.driver).kernel.items():
+            if key not in _UEVENT_KEYS_LEFT_OUT:
+                lines[key] = value.removeprefix("/dev/")
+        text = "".join(f"{key}={value}\n" for key, value in lines.items())
+        (self._real(node.devpath) / "uevent").write_text(text)
+
+    def _write_database(self, node: Node) -> None:
+        lines = [f"S:{link.removeprefix('/dev/')}" for link in node.links]
+        lines.append(f"I:{node.appeared}")
+        lines += [f"E:{key}={value}" for key, value in node.udev.items()]
+        for tag in node.tags:
+            lines += [f"G:{tag}", f"Q:{tag}"]
+            directory = self._run / "tags" / tag
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / node.database_name).touch()
+        lines.append("V:1")
+        (self._run / "data" / node.database_name).write_text("".join(f"{line}\n" for line in lines))
+
+    def _entrances(self, node: Node) -> list[Path]:
+        """The links by which enumeration finds ``node``."""
+        found = []
+        if node.device_number:
+            found.append(self._sys / f"dev/char/{node.device_number[0]}:{node.device_number[1]}")
+        if node.subsystem == "usb":
+            return [*found, self._sys / "bus/usb/devices" / node.name]
+        return [*found, self._sys / "class" / node.subsystem / node.name]
+
+    def _subsystem(self, node: Node) -> Path:
+        return self._sys / ("bus/usb" if node.subsystem == "usb" else f"class/{node.subsystem}")
+
+    def _real(self, devpath: str) -> Path:
+        return self._sys / devpath.lstrip("/")
+
+    def _link(self, link: Path, target: Path) -> None:
+        link.symlink_to(os.path.relpath(target, link.parent))
+
+    def _add_dev_link(self, link: Path, node: Node) -> None:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        self._link(link, Path("/dev", node.name))
+
+    def _remove_dev_link(self, link: Path, node: Node) -> None:
+        # Two boards that claim one serial number share the link: it may belong to the other by now.
+        if link.is_symlink() and Path(os.readlink(link)).name == node.name:
+            link.unlink()

@@ -1,0 +1,111 @@
+"""Drives all ttys of the rack from one thread: bytes from clients, room for bytes to them, opens and closes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import threading
+
+from hil.virtual.kernel.inotify import Inotify
+from hil.virtual.kernel.tty import Tty
+from hil.virtual.kernel.usbdevice import SerialFace
+
+_log = logging.getLogger(__name__)
+
+
+class TtyHub:
+    """Makes, serves and removes ttys."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._events = threading.RLock()
+        self._by_master: dict[int, Tty] = {}
+        self._by_watch: dict[int, Tty] = {}
+        self._by_key: dict[tuple[int, int], Tty] = {}
+        self._names: dict[str, Tty] = {}
+        self._epoll = select.epoll()
+        self._inotify = Inotify()
+        self._wake, self._woken = os.pipe2(os.O_CLOEXEC)
+        self._epoll.register(self._wake, select.EPOLLIN)
+        self._epoll.register(self._inotify.fd, select.EPOLLIN)
+        self._thread = threading.Thread(target=self._run, name="ttys", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread; ttys have been removed before."""
+        os.write(self._woken, b"x")
+        self._thread.join(timeout=1)
+        for descriptor in (self._wake, self._woken):
+            os.close(descriptor)
+        self._inotify.close()
+        self._epoll.close()
+
+    def create(self, face: SerialFace) -> Tty:
+        """A tty with the lowest free name. ``Tty.show`` makes it visible."""
+        with self._lock:
+            number = next(n for n in range(256) if f"ttyACM{n}" not in self._names)
+            tty = Tty(f"ttyACM{number}", face, self._on_backlog)
+            self._names[tty.path.name] = tty
+            self._by_master[tty.master] = tty
+            self._by_key[tty.key] = tty
+            self._by_watch[self._inotify.add(tty.pts)] = tty
+        self._epoll.register(tty.master, select.EPOLLIN)
+        return tty
+
+    def remove(self, tty: Tty) -> None:
+        """Unregisters and closes ``tty``."""
+        with self._lock:
+            del self._names[tty.path.name], self._by_master[tty.master], self._by_key[tty.key]
+            watch = next(number for number, one in self._by_watch.items() if one is tty)
+            del self._by_watch[watch]
+            self._inotify.remove(watch)
+        self._epoll.unregister(tty.master)
+        tty.close()
+
+    def find(self, key: tuple[int, int]) -> Tty | None:
+        """The tty whose node is (st_dev, st_ino); device numbers are not unique between devpts instances."""
+        with self._lock:
+            return self._by_key.get(key)
+
+    def catch_up(self) -> None:
+        """Handles opens and closes that have happened: an ioctl must find them done."""
+        with self._events:
+            for watch, opened in self._inotify.read():
+                with self._lock:
+                    tty = self._by_watch.get(watch)
+                if tty is None:
+                    continue
+                if opened:
+                    tty.opened()
+                else:
+                    tty.closed()
+
+    def _run(self) -> None:
+        while True:
+            for descriptor, events in self._epoll.poll():
+                if descriptor == self._wake:
+                    return
+                try:
+                    self._serve(descriptor, events)
+                except Exception:
+                    _log.exception("a board failed while its tty was served")
+
+    def _serve(self, descriptor: int, events: int) -> None:
+        # Opens first: a board that waits for DTR must see it before the bytes that follow.
+        self.catch_up()
+        with self._lock:
+            tty = self._by_master.get(descriptor)
+        if tty is None:
+            return
+        if events & select.EPOLLIN:
+            tty.drain()
+        if events & select.EPOLLOUT:
+            tty.flush()
+
+    def _on_backlog(self, tty: Tty, waiting: bool) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._epoll.modify(tty.master, select.EPOLLIN | (select.EPOLLOUT if waiting else 0))

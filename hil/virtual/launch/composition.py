@@ -1,0 +1,70 @@
+"""Puts a rack together inside its namespaces: network, kernel, boards, and what commands network and power."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hil.virtual.kernel.kernel import VirtualKernel
+from hil.virtual.launch.powerstrip import VARIABLE as POWER_VARIABLE
+from hil.virtual.launch.powerstrip import PowerStrip
+from hil.virtual.launch.rackplan import PlannedBoard, RackPlan
+
+if TYPE_CHECKING:
+    from hil.netlab.topology import Lab
+    from hil.virtual.deviceos.board import VirtualBoard
+    from hil.virtual.launch.rackprocess import Compose
+
+
+def board_rack(plan: RackPlan, state: Path, mode: str = "normal") -> Compose:
+    """What ``rackprocess.start`` composes for ``plan``; flash of board N persists below ``state``.
+
+    ``mode`` is how the boards start: ``normal``, ``dfu``, ``listening`` or ``safe``.
+    """
+
+    @contextlib.contextmanager
+    def compose(kernel: VirtualKernel) -> Iterator[Mapping[str, str]]:
+        with ExitStack() as stack:
+            # The network first: its helper programs must not inherit the kernel's descriptors.
+            socket, lab = _network(stack, kernel.base, plan)
+            kernel.start()
+            stack.callback(kernel.close)
+            boards = {
+                planned.port: _plug_in(stack, kernel, lab, planned, state, mode) for planned in plan.boards
+            }
+            plugs = kernel.base / "power.sock"
+            strip = PowerStrip(plugs, boards)
+            stack.callback(strip.close)
+            yield {"HIL_RIG": str(plan.rig), "HIL_NETWORK": str(socket), POWER_VARIABLE: str(plugs)}
+
+    return compose
+
+
+def _network(stack: ExitStack, base: Path, plan: RackPlan) -> tuple[Path, Lab]:
+    from hil.netlab.service import NetworkService
+    from hil.netlab.topology import Lab
+
+    lab = Lab()
+    stack.callback(lab.close)
+    lab.create([board.slot for board in plan.boards])
+    path = base / "network.sock"
+    service = NetworkService.for_lab(lab, path)
+    stack.callback(service.close)
+    return path, lab
+
+
+def _plug_in(
+    stack: ExitStack, kernel: VirtualKernel, lab: Lab, planned: PlannedBoard, state: Path, mode: str
+) -> VirtualBoard:
+    from hil.virtual.deviceos.board import BoardSpec, VirtualBoard
+
+    spec = BoardSpec(planned.slot, planned.port, planned.platform, planned.device_os, planned.device_id)
+    directory = state / planned.device_id
+    directory.mkdir(parents=True, exist_ok=True)
+    board = VirtualBoard(spec, kernel.port(planned.port), lab.board_network(planned.slot), directory)
+    stack.callback(board.close)
+    board.power_on(mode)
+    return board
