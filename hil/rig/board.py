@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.device.keys import ServerAddress
-from hil.device.platforms import Platform, UsbMode, version_tuple
+from hil.device.platforms import Platform, UsbMode
+from hil.device.releases import version_tuple
 from hil.errors import BoardNotFound, RigError
 from hil.rig import flashing, provisioning
 from hil.rig.images import Image
@@ -117,7 +118,7 @@ class Board:
     @property
     def has_control(self) -> bool:
         """Whether this platform has the control interface; only the Core has none."""
-        return self.platform.id != 0
+        return self.platform.has_control_interface
 
     @property
     def enumeration(self) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from hil.device.platforms import version_tuple
+from hil.device.releases import version_tuple
 from hil.virtual.deviceos.console import Console
 from hil.virtual.deviceos.control import ControlChannel
 from hil.virtual.deviceos.control_handlers import ControlRequests

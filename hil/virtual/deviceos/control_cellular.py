@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hil.device.platforms import version_tuple
 from hil.device.protobuf import Fields, Writer
+from hil.device.releases import version_tuple
 from hil.virtual.deviceos.control import Reply
 from hil.virtual.hardware.machine import Machine
 from hil.virtual.hardware.stored import AccessPoint

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hil.device.families import ControlSet
 from hil.device.keys import ServerAddress
-from hil.device.platforms import Platform, Transport, version_tuple
+from hil.device.platforms import Platform, Transport
 from hil.device.protobuf import Fields, Writer
+from hil.device.releases import version_tuple
 from hil.errors import WireError
 from hil.virtual.deviceos.control import Reply
 from hil.virtual.hardware.machine import Machine
@@ -39,6 +41,7 @@ class ConfigRequests:
         self._machine = machine
         self._settings = machine.settings
         self._platform: Platform = machine.platform
+        self._control = machine.platform.family.control
         self._version = version_tuple(machine.device_os)
 
     def handlers(self) -> dict[int, Callable[[bytes], Reply]]:
@@ -52,9 +55,9 @@ class ConfigRequests:
         }
         if self._version >= _PROTECTION_SINCE:
             known |= {76: lambda _: Reply(), 77: self._change_protection}
-        if self._platform.is_gen3:
+        if self._control is ControlSet.NETWORK:
             known |= {73: self._set_setup_done, 74: self._is_setup_done}
-        elif self._version < _LAST_GEN2:
+        elif self._control is ControlSet.KEYS and self._version < _LAST_GEN2:
             known |= {
                 210: self._set_key,
                 211: self._get_key,
@@ -68,7 +71,7 @@ class ConfigRequests:
 
     def _set_feature(self, payload: bytes) -> Reply:
         fields = Fields(payload)
-        if not self._platform.is_gen3 or fields.uint(1) != _ETHERNET_DETECTION:
+        if self._control is not ControlSet.NETWORK or fields.uint(1) != _ETHERNET_DETECTION:
             return _NOT_SUPPORTED
         self._machine.stored.ethernet_detection = bool(fields.uint(2))
         self._machine.save_stored()

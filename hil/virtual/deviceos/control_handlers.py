@@ -12,15 +12,15 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from hil.device.modules import CRC_SIZE, ModuleFunction
-from hil.device.platforms import version_tuple
 from hil.device.protobuf import Fields, Writer
+from hil.device.releases import version_tuple
 from hil.errors import UsageError, WireError
 from hil.virtual.deviceos.control import Reply
 from hil.virtual.deviceos.control_config import ConfigRequests
 from hil.virtual.deviceos.control_network import network_requests
 from hil.virtual.deviceos.control_update import UpdateRequests
 from hil.virtual.deviceos.osystem import OperatingSystem
-from hil.virtual.hardware.factory import NCP_VERSION, has_ncp
+from hil.virtual.hardware.factory import NCP_VERSION
 from hil.virtual.hardware.loader import ModuleState, Validity, inspect_modules
 from hil.virtual.hardware.machine import RESET_CODES
 from hil.wire.messages.description import SystemDescribe
@@ -91,7 +91,7 @@ class ControlRequests:
             301: self._connect,
             302: self._disconnect,
         }
-        if has_ncp(self._machine.platform):
+        if self._machine.platform.has_ncp:
             ncp = Writer().text(1, _NCP_TEXT).uint(2, NCP_VERSION).finish()
             handlers[31] = lambda _: Reply(data=ncp)
         if self._version >= (5, 6, 0):

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
 
-from hil.device.platforms import Radio, version_tuple
+from hil.device.platforms import Radio
 from hil.device.protobuf import Fields, Writer
+from hil.device.releases import version_tuple
 from hil.virtual.deviceos.control import Reply
 from hil.virtual.hardware.machine import Machine
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hil.device.platforms import Radio, version_tuple
+from hil.device.families import ControlSet
+from hil.device.platforms import Radio
 from hil.device.protobuf import Fields, Writer
+from hil.device.releases import version_tuple
 from hil.virtual.deviceos.control import Reply
 from hil.virtual.deviceos.control_cellular import CellularRequests
 from hil.virtual.deviceos.control_interfaces import InterfaceRequests
@@ -28,7 +30,7 @@ _BSSID = bytes.fromhex("0200c0a80001")
 
 def network_requests(machine: Machine) -> dict[int, Callable[[bytes], Reply]]:
     """All requests about networks that ``machine`` knows: none on Gen 2."""
-    if not machine.platform.is_gen3:
+    if machine.platform.family.control is not ControlSet.NETWORK:
         return {}
     cellular = machine.platform.radio is Radio.CELLULAR
     radio = CellularRequests(machine) if cellular else WifiRequests(machine)

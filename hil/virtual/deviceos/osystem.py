@@ -12,7 +12,6 @@ from typing import Protocol
 from hil.virtual.app.apps import ApplicationFactory, ApplicationHost, ApplicationImage
 from hil.virtual.hardware.machine import RESET_CODES, Machine
 
-LISTENING_LIMIT = 300.0  # seconds that an Electron listens
 _NO_TCP = (
     "configuration byte 2977 says TCP: a virtual Electron speaks UDP only and stays offline (0xFF for UDP)"
 )
@@ -126,7 +125,8 @@ class OperatingSystem:
     def _limit_listening(self) -> None:
         """An Electron does not listen for ever; Photons do."""
         power = self.machine.power
-        if self.machine.platform.name != "electron" or power is None:
+        limit = self.machine.platform.family.listening_limit
+        if limit is None or power is None:
             return
         self._listened += 1
         episode = self._listened
@@ -135,4 +135,4 @@ class OperatingSystem:
             if self._listened == episode:
                 self.stop_listening()
 
-        power.within_start(LISTENING_LIMIT, end)
+        power.within_start(limit, end)

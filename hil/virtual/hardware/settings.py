@@ -19,9 +19,9 @@ from hil.device.keys import (
     private_der,
     public_der,
     server_record,
-    server_record_layout,
 )
-from hil.device.platforms import Platform, Transport, version_tuple
+from hil.device.platforms import Platform, Transport
+from hil.device.releases import version_tuple
 from hil.errors import WireError
 from hil.virtual.hardware.flash import Flash
 
@@ -223,7 +223,7 @@ class Settings:
     @property
     def transport(self) -> Transport:
         """The transport chosen in flash; only the Electron has a choice."""
-        if self._platform.name == "electron" and self._dct.read(_CLOUD_TRANSPORT, 1) == b"\0":
+        if self._platform.family.chooses_transport and self._dct.read(_CLOUD_TRANSPORT, 1) == b"\0":
             return Transport.TCP
         return self._platform.transport
 
@@ -244,7 +244,7 @@ def production_server_record(platform: Platform) -> bytes:
     else:
         key = public_der(rsa.RSAPublicNumbers(65537, _digits(256) | 1 << 2047 | 1).public_key())
         host = "device.tcp.particle.io"
-    assert len(key) == server_record_layout(platform).key_size
+    assert len(key) == platform.family.keys.server_key_size
     return server_record(platform, key, ServerAddress(host, platform.transport.port))
 
 

@@ -55,7 +55,7 @@ class Updater:
         """0, or the negative system error with which the board refuses ``file``."""
         try:
             modules = split(file)
-            if not self._platform.is_gen3 and (len(modules) > 1 or modules[0].flags):
+            if not self._platform.family.compressed_updates and (len(modules) > 1 or modules[0].flags):
                 return NOT_SUPPORTED
             states = [self._state(module) for module in modules]
         except WireError:
@@ -89,7 +89,7 @@ class Updater:
         return OK
 
     def _state(self, module: Module) -> ModuleState | None:
-        if module.function in _REPORTED_ONLY and self._platform.is_gen3:
+        if module.function in _REPORTED_ONLY and self._platform.family.radio_stack:
             slot = ModuleSlot(module.function, module.index, module.version, module.start, len(module.data))
             return ModuleState(slot, module, Validity.ALL)
         for slot in self._slots():
