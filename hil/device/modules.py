@@ -51,6 +51,19 @@ class ModuleFunction(IntEnum):
     ASSET = 9
 
 
+# The letter of each function in the JSON form of a Describe (protocol fact sheet 3.3).
+FUNCTION_LETTERS: dict[ModuleFunction, str] = {
+    ModuleFunction.NONE: "n",
+    ModuleFunction.RESOURCE: "r",
+    ModuleFunction.BOOTLOADER: "b",
+    ModuleFunction.MONOLITHIC: "m",
+    ModuleFunction.SYSTEM_PART: "s",
+    ModuleFunction.USER_PART: "u",
+    ModuleFunction.NCP_FIRMWARE: "c",
+    ModuleFunction.RADIO_STACK: "a",
+}
+
+
 class ModuleFlag(IntFlag):
     """Bits of the flags byte of the prefix."""
 

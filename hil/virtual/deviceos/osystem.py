@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from hil.device.requests import RESTARTING
 from hil.virtual.app.apps import ApplicationFactory, ApplicationHost, ApplicationImage
 from hil.virtual.hardware.machine import RESET_CODES, Machine
 
 _NO_TCP = (
     "configuration byte 2977 says TCP: a virtual Electron speaks UDP only and stays offline (0xFF for UDP)"
 )
-_RESTARTING = (40, 41, 50, 60)
 
 
 class CloudConnection(Protocol):
@@ -119,7 +119,7 @@ class OperatingSystem:
 
     def announced(self, request: int) -> None:
         """A control request was announced; those that restart the board take it off the cloud at once."""
-        if request in _RESTARTING:
+        if request in RESTARTING:
             self.cloud.disconnect()
 
     def _limit_listening(self) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from enum import IntEnum
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -22,6 +21,7 @@ from hil.device.keys import (
 )
 from hil.device.platforms import Platform, Transport
 from hil.device.releases import version_tuple
+from hil.device.requests import KeyType
 from hil.errors import WireError
 from hil.virtual.hardware.flash import Flash
 
@@ -34,17 +34,6 @@ _DEVICE_SECRET = (8119, 15)
 _SETUP_DONE = 8134
 _YES = ord("1")
 _NOT_DIALLABLE = ("0.0.0.0", "255.255.255.255")
-
-
-class KeyType(IntEnum):
-    """Key numbers of control requests 210 and 211."""
-
-    TCP_DEVICE_PRIVATE = 1
-    TCP_DEVICE_PUBLIC = 2
-    TCP_SERVER_PUBLIC = 3
-    UDP_DEVICE_PRIVATE = 4
-    UDP_DEVICE_PUBLIC = 5
-    UDP_SERVER_PUBLIC = 6
 
 
 @dataclass(frozen=True, slots=True)
