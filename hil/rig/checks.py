@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hil.errors import RigError, UsageError
 from hil.rig.pool import BoardPool, SlotState
-from hil.rig.rigfile import Rig, UhubctlTable, load_rig
+from hil.rig.rigfile import RigFile, UhubctlTable, load_rig
 from hil.usb.discovery import UsbWatcher
 from hil.usb.sysfs import UsbBoard
 
@@ -130,7 +130,7 @@ def cloud_port(kind: socket.SocketKind, port: int) -> Check:
     return Check(name, Verdict.OK, "free")
 
 
-def rig_file(path: Path) -> tuple[Check, Rig | None]:
+def rig_file(path: Path) -> tuple[Check, RigFile | None]:
     """Whether the rig file is valid, and the rig."""
     try:
         rig = load_rig(path)
@@ -140,14 +140,14 @@ def rig_file(path: Path) -> tuple[Check, Rig | None]:
     return Check("rig file", Verdict.OK, f"{path}: {len(rig.slots)} slots"), rig
 
 
-def hub_switches(rig: Rig | None) -> list[Check]:
+def hub_switches(rig: RigFile | None) -> list[Check]:
     """``uhubctl``, where the rig has a hub that switches."""
     if rig is None or not any(isinstance(slot.power, UhubctlTable) for slot in rig.slots):
         return []
     return [program("uhubctl", "uhubctl", "the rig file has hubs that switch")]
 
 
-def boards_present(rig: Rig | None, watcher: UsbWatcher, *, required: bool) -> Check:
+def boards_present(rig: RigFile | None, watcher: UsbWatcher, *, required: bool) -> Check:
     """Whether the boards of the rig are on USB and can be had."""
     name = "boards"
     verdict = Verdict.MISSING if required else Verdict.WARNING

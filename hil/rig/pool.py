@@ -16,7 +16,7 @@ from hil.device.platforms import UsbMode
 from hil.errors import BoardNotFound, RigError
 from hil.rig.board import Board
 from hil.rig.locks import BoardHeld, PortLock
-from hil.rig.rigfile import Rig, SlotTable
+from hil.rig.rigfile import RigFile, SlotTable
 from hil.usb.discovery import UsbWatcher
 from hil.usb.sysfs import UsbBoard
 
@@ -59,7 +59,7 @@ class BoardPool:
 
     def __init__(
         self,
-        rig: Rig,
+        rig: RigFile,
         watcher: UsbWatcher,
         make_board: Callable[[SlotTable, UsbWatcher], Board] = Board,
         make_lock: Callable[[str], PortLock] = PortLock,

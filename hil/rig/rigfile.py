@@ -158,7 +158,7 @@ class SlotTable(_Table):
         return by_name(self.platform)
 
 
-class Rig(_Table):
+class RigFile(_Table):
     """A whole rig file."""
 
     name: str
@@ -169,7 +169,7 @@ class Rig(_Table):
     slots: tuple[SlotTable, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _unique(self) -> Rig:
+    def _unique(self) -> RigFile:
         for what in ("name", "port", "device_id"):
             counts = Counter(getattr(slot, what) for slot in self.slots)
             twice = [value for value, count in counts.items() if value is not None and count > 1]
@@ -178,7 +178,7 @@ class Rig(_Table):
         return self
 
 
-def load_rig(path: Path) -> Rig:
+def load_rig(path: Path) -> RigFile:
     """The rig file at ``path``. Raises ``UsageError`` that names every mistake in it."""
     try:
         values = tomllib.loads(path.read_text())
@@ -191,7 +191,7 @@ def load_rig(path: Path) -> Rig:
         raise UsageError(f"rig file {path} is not TOML", found=str(error)) from error
     values.pop("virtual", None)
     try:
-        return Rig.model_validate(values)
+        return RigFile.model_validate(values)
     except ValidationError as error:
         details = [each for each in error.errors() if each["type"] != "too_short"] or error.errors()
         mistakes = "\n    ".join(_mistake(detail) for detail in details)
@@ -238,7 +238,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         "command": CommandTable,
     }
     named: list[Any] = [tables[part] for part in location if isinstance(part, str) and part in tables]
-    model: type[BaseModel] = named[-1] if named else Rig
+    model: type[BaseModel] = named[-1] if named else RigFile
     return list(model.model_fields)
 
 
