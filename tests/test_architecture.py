@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LONGEST = 600
-BASE = ("hil.device", "hil.errors", "hil.__version__")
+BASE = ("hil.device", "hil.errors", "hil.resources", "hil.__version__")
 
 # What each room may import of this project, itself apart.
 MAY: dict[str, tuple[str, ...]] = {
@@ -22,7 +22,7 @@ MAY: dict[str, tuple[str, ...]] = {
     "hil/usb": BASE,
     "hil/netlab": BASE,
     "hil/rig": (*BASE, "hil.usb", "hil.netlab", "hil.wire", "hil.cloud.sync", "hil.cloud.config"),
-    "hil/virtual": (*BASE, "hil.wire", "hil.netlab.topology", "hil.netlab.namespaces"),
+    "hil/virtual": (*BASE, "hil.wire", "hil.rig.rigfile", "hil.netlab.topology", "hil.netlab.namespaces"),
     "hil/report": BASE,
     "hil/plugin": (*BASE, "hil.rig", "hil.cloud", "hil.netlab", "hil.report", "hil.wire"),
     "suites": (*BASE, "hil.netlab.scan"),
@@ -122,7 +122,7 @@ def test_production_code_never_knows_a_virtual_board(room: str) -> None:
     assert text == []
 
 
-@pytest.mark.parametrize("name", ["device/platforms", "errors"])
+@pytest.mark.parametrize("name", ["device/platforms", "errors", "resources"])
 def test_the_tables_at_the_bottom_import_nothing_of_the_project(name: str) -> None:
     assert [str(found) for found in imports(ROOT / "hil" / f"{name}.py") if own(found)] == []
 

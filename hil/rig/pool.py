@@ -155,7 +155,7 @@ class BoardPool:
 
     @staticmethod
     def _suits(slot: SlotTable, platform: str, features: frozenset[str]) -> bool:
-        return slot.platform == platform and features <= frozenset(slot.features)
+        return slot.platform == platform and features <= slot.offers
 
     def _take(self, place: _Place) -> bool:
         """Lock the place and check its board; a board that fails is set aside."""
@@ -205,7 +205,7 @@ class BoardPool:
         return SlotStatus(place.slot, SlotState.FREE, "", usb)
 
     def _why(self, place: _Place, features: frozenset[str]) -> str:
-        lacking = features - frozenset(place.slot.features)
+        lacking = features - place.slot.offers
         if lacking:
             return f"{place.slot.name} has no {', '.join(sorted(lacking))}"
         status = self._status(place)
