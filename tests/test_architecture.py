@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LONGEST = 600
-BASE = ("hil.device", "hil.errors", "hil.resources", "hil.__version__")
+BASE = ("hil.device", "hil.errors", "hil.ports", "hil.resources", "hil.__version__")
 
 # What each room may import of this project, itself apart.
 MAY: dict[str, tuple[str, ...]] = {
@@ -122,7 +122,7 @@ def test_production_code_never_knows_a_virtual_board(room: str) -> None:
     assert text == []
 
 
-@pytest.mark.parametrize("name", ["device/platforms", "errors", "resources"])
+@pytest.mark.parametrize("name", ["device/platforms", "errors", "ports", "resources"])
 def test_the_tables_at_the_bottom_import_nothing_of_the_project(name: str) -> None:
     assert [str(found) for found in imports(ROOT / "hil" / f"{name}.py") if own(found)] == []
 

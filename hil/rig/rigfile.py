@@ -146,7 +146,11 @@ def load_rig(path: Path, rack: RackLimits | None = None) -> RigFile:
         mistakes = mistakes_of(error, RigFile)
     mistakes += cross_checks(values, rack)
     if mistakes:
-        raise UsageError(f"rig file {path} is wrong", found=report(path, TomlLines(text), mistakes))
+        raise UsageError(
+            f"rig file {path} is wrong",
+            found=report(path, TomlLines(text), mistakes),
+            hint="" if rack is None else f"correct it, or name another rig with --rig or {ENVIRONMENT}",
+        )
     rig._file, rig._project = file, project
     return rig
 
