@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
@@ -28,7 +27,7 @@ def command(context: click.Context, rig: Path) -> None:
     \b
     ok    it is there
     warn  something works less well without it, or only real boards need it
-    MISS  required: the exit status is 1 while anything is missing
+    MISS  required: the exit status is 1 while anything is missing, 2 when the rig file is wrong
 
     \b
     A bench of your own:  hil doctor --rig rigs/mine.toml   (its boards are required then)
@@ -43,7 +42,8 @@ def command(context: click.Context, rig: Path) -> None:
     missing = sum(check.verdict is Verdict.MISSING for check in results)
     things = "1 required thing is" if missing == 1 else f"{missing} required things are"
     click.echo(f"\n{things} missing" if missing else "\neverything required is there")
-    sys.exit(1 if missing else 0)
+    wrong_rig = any(check.name == checks.RIG_FILE and check.verdict is Verdict.MISSING for check in results)
+    sys.exit(2 if wrong_rig else 1 if missing else 0)
 
 
 def examine(rig_path: Path, *, required: bool = False) -> list[Check]:
@@ -65,8 +65,8 @@ def examine(rig_path: Path, *, required: bool = False) -> list[Check]:
             *([trouble] if trouble else []),
             checks.udev_rules(boards),
             checks.modem_manager(),
-            checks.cloud_port(socket.SOCK_STREAM, cloud.tcp_port if cloud else 5683),
-            checks.cloud_port(socket.SOCK_DGRAM, cloud.udp_port if cloud else 5684),
+            checks.cloud_port("TCP", cloud.tcp_port if cloud else 5683),
+            checks.cloud_port("UDP", cloud.udp_port if cloud else 5684),
             rig_check,
             *checks.hub_switches(rig),
             checks.boards_present(rig, watcher, required=required),
