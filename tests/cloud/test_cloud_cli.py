@@ -26,7 +26,8 @@ from hil.cloud.session.identity import fingerprint
 from hil.cloud.sync.facade import DeviceCloud
 from hil.device.keys import generate_device_key, private_der, public_der
 from hil.device.platforms import Transport
-from tests.cloud.scripted_board import KITS, ScriptedBoard
+from tests.cloud.kits import KITS
+from tests.cloud.scripted_board import ScriptedBoard
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -80,8 +81,8 @@ def test_a_taken_port_is_said_in_one_sentence(tmp_path: Path) -> None:
 
 
 def test_an_address_of_another_machine_is_said_in_one_sentence(tmp_path: Path) -> None:
-    # 192.0.2.0/24 is for documentation: no machine has it.
-    for host in ("192.0.2.7", "no-such-host.invalid"):
+    # 203.0.113.0/24 is for documentation (RFC 5737): nothing that listens has it.
+    for host in ("203.0.113.7", "no-such-host.invalid"):
         result = CliRunner().invoke(main, ["cloud", "--state", str(tmp_path), "--host", host])
         assert result.exit_code == 1
         assert f"cannot listen on TCP {host}:5683: that is no address of this machine" in result.output

@@ -54,8 +54,8 @@ def test_a_port_that_is_taken_names_who_has_it_and_the_key(pytester: pytest.Pyte
 def test_the_address_of_another_machine_names_the_key_and_the_way_into_the_rack(
     pytester: pytest.Pytester,
 ) -> None:
-    said = run(pytester, host="192.0.2.7")
-    assert "cannot listen on TCP 192.0.2.7:0: that is no address of this machine" in said
+    said = run(pytester, host="203.0.113.7")
+    assert "cannot listen on TCP 203.0.113.7:0: that is no address of this machine" in said
     assert "host of [cloud] in the rig file" in said
     assert "hil rack run -- pytest suites" in said
 
