@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import socket
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,13 +16,13 @@ from pathlib import Path
 
 from hil.errors import RigError, UsageError
 from hil.rig.pool import BoardPool, SlotState
+from hil.rig.programs import find_program
 from hil.rig.rigfile import Rig, UhubctlTable, load_rig
 from hil.usb.discovery import UsbWatcher
 from hil.usb.sysfs import UsbBoard
 
 RULES = Path("rigs/50-hil-particle.rules")
 _RULES_FOLDERS = (Path("/etc/udev/rules.d"), Path("/run/udev/rules.d"), Path("/usr/lib/udev/rules.d"))
-_SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 _ALLURE = Path("scripts/report/node_modules/.bin/allure")
 _INSTALL_RULES = (
     f"sudo cp {RULES} /etc/udev/rules.d/ && sudo udevadm control --reload && sudo udevadm trigger"
@@ -63,11 +62,6 @@ def python_packages() -> Check:
     if missing:
         return Check(name, Verdict.MISSING, f"not installed: {', '.join(missing)}", "scripts/setup test")
     return Check(name, Verdict.OK, f"all {len(required)}")
-
-
-def find_program(program: str) -> str | None:
-    """Where a program is, the system's administrative folders included."""
-    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}")
 
 
 def program(name: str, package: str, purpose: str, *, required: bool = True) -> Check:

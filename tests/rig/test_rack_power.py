@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from hil.errors import RigError, UsageError
+from hil.rig import programs
 from hil.rig.power import NoPower, UhubctlPower, cycle, power_for
 from hil.rig.rigfile import TasmotaTable
 from hil.rig.tasmota import TasmotaPower
@@ -146,8 +147,19 @@ def test_uhubctl_is_believed_by_the_new_state_it_prints() -> None:
 
 def test_a_missing_uhubctl_names_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(programs, "SYSTEM_FOLDERS", str(tmp_path))
     with pytest.raises(RigError, match="apt-get install uhubctl"):
         UhubctlPower("1-1", 2).off()
+
+
+def test_uhubctl_is_found_where_an_ordinary_path_does_not_look(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "uhubctl"
+    program.write_text(f"#!/bin/sh\necho '{OFF}'\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(programs, "SYSTEM_FOLDERS", str(tmp_path))
+    UhubctlPower("1-1", 2).off()
 
 
 def test_any_command_can_be_a_switch(tmp_path: Path) -> None:
