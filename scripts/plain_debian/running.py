@@ -28,7 +28,7 @@ def run_after_apt_line(command: Sequence[str], account: Account, carried: Mappin
     if status == 0 or line is None:
         return status
     say(f"as root, the one line: {line}")
-    quiet = f"( {without_sudo(line)} ) >/tmp/apt.log 2>&1 || {{ cat /tmp/apt.log; exit 1; }}"
+    quiet = f'said=$( {{ {without_sudo(line)}; }} 2>&1 ) || {{ echo "$said"; exit 1; }}'
     status = run(["sh", "-c", quiet], Account.root(), {**carried, "DEBIAN_FRONTEND": "noninteractive"})
     if status != 0:
         say(f"the one line failed with status {status}")
