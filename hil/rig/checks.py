@@ -73,6 +73,24 @@ def program(name: str, package: str, purpose: str, *, required: bool = True) -> 
     return Check(name, verdict, f"not found; {purpose}", f"sudo apt-get install {package}", (package,))
 
 
+def programs() -> list[Check]:
+    """The programs that a rack is driven with, and those that people look at it with."""
+    return [
+        program("dfu-util", "dfu-util", "it flashes boards"),
+        program("nft", "nftables", "it is the firewall"),
+        program("ip", "iproute2", "it lays the network"),
+        program("lsusb", "usbutils", "it shows what is on USB", required=False),
+        program("udevadm", "udev", "it puts the rules for real boards into force", required=False),
+    ]
+
+
+def test_programs() -> list[Check]:
+    """What the harness's own tests use besides."""
+    only = "only `make test` needs it"
+    wanted = {"g++": "g++", "mosquitto": "mosquitto", "node": "nodejs", "npm": "npm"}
+    return [program(name, package, only, required=False) for name, package in wanted.items()]
+
+
 def libusb() -> Check:
     """Whether pyusb finds its C library."""
     import usb.backend.libusb1
@@ -177,7 +195,9 @@ def find_boards() -> tuple[UsbWatcher, Check | None]:
 def apt_line(checks: list[Check]) -> str:
     """One command for all missing Debian packages; empty when there are none."""
     packages = sorted({package for check in checks for package in check.packages})
-    return f"sudo apt-get install -y {' '.join(packages)}" if packages else ""
+    if not packages:
+        return ""
+    return f"sudo apt-get update && sudo apt-get install -y --no-install-recommends {' '.join(packages)}"
 
 
 def _node(board: UsbBoard) -> str:
