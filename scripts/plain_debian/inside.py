@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import sys
 from dataclasses import asdict, dataclass
@@ -52,7 +53,7 @@ def main(text: str) -> int:
         carried = carry(root, account)
         if plan.downloads:
             share_downloads(Path(plan.downloads), root, account)
-        clone(root, account)
+        clone(Path(plan.run), root, account)
         make_root(root)
     except CannotRun as error:
         say(str(error))
@@ -60,6 +61,8 @@ def main(text: str) -> int:
     except OSError as error:
         say(f"the plain Debian could not be laid out: {error}")
         return CANNOT_RUN
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     os.chdir(SOURCE)
     if plan.as_user:
         return run_after_apt_line(plan.command, account, carried)
@@ -136,14 +139,18 @@ def share_downloads(downloads: Path, root: Path, account: Account) -> None:
         call("mount", "--bind", source, target, why="mounting is refused")
 
 
-def clone(root: Path, account: Account) -> None:
+def clone(run: Path, root: Path, account: Account) -> None:
     """The commit that is checked out, as a clone that belongs to whoever runs the command."""
-    changes = call("git", "-C", REPOSITORY, "status", "--porcelain", why="this is not a git repository")
+    settings = run / "gitconfig"
+    settings.write_text("[safe]\n\tdirectory = *\n")  # here root reads what another user may own
+    environment = {**os.environ, "GIT_CONFIG_GLOBAL": str(settings)}
+    status = ("git", "-C", REPOSITORY, "status", "--porcelain")
+    changes = call(*status, why="the repository could not be read", environment=environment)
     if changes:
-        say(f"what is not committed is left out: {len(changes.splitlines())} files")
+        say(f"runs the last commit; left out are uncommitted changes of {len(changes.splitlines())} files")
     target = root / SOURCE.lstrip("/")
     command = ("git", "clone", "--quiet", "--no-hardlinks", REPOSITORY, target)
-    call(*command, why="the repository could not be cloned")
+    call(*command, why="the repository could not be cloned", environment=environment)
     account.own(root, Path(SOURCE).parts)
 
 
