@@ -37,7 +37,6 @@ def call(*command: str | Path, why: str, environment: Mapping[str, str] | None =
     except OSError as error:
         raise CannotRun(f"{why}: {error}") from error
     if done.returncode != 0:
-        words = [line for line in done.stdout.splitlines() if line.strip()]
-        last = " / ".join(words[-3:]) or f"status {done.returncode}"
-        raise CannotRun(f"{why}: {arguments[0]} said: {last}")
+        words = [" ".join(line.split()) for line in done.stdout.splitlines() if line.strip()]
+        raise CannotRun(f"{why}: {' / '.join(words[-3:]) or f'status {done.returncode}'}")
     return done.stdout

@@ -89,14 +89,14 @@ def test_where_namespaces_are_refused_it_says_so(
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(cache, "ISOLATED", ("sh", "-c", "echo unshare failed; exit 1"))
     assert command.main(["--", "make", "hil"]) == 77
-    refused("namespaces are refused here: sh said: unshare failed", capsys)
+    refused("namespaces are refused here: unshare failed", capsys)
 
 
 def test_a_failing_debootstrap_is_no_failing_command(
     store: cache.Cache, debootstrap: Callable[[str], Path]
 ) -> None:
     debootstrap("echo E: cannot download >&2; exit 1")
-    with pytest.raises(CannotRun, match=r"could not make a plain Debian: .* said: E: cannot download"):
+    with pytest.raises(CannotRun, match=r"could not make a plain Debian: E: cannot download"):
         cache.base(store, fresh=False).__enter__()
     assert not store.base.exists()
 
