@@ -59,6 +59,7 @@ class Plug:
     def stop(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+        self.client.on_subscribe = self.client.on_message = None  # they lead back here; see hil.rig.tasmota
 
 
 def _free_port() -> int:
