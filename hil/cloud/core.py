@@ -33,7 +33,7 @@ from hil.cloud.state.registry import pem_to_spki, transport_of_key
 from hil.cloud.state.sessionstore import StoredSession
 from hil.cloud.state.users import User, Users
 from hil.device.platforms import Transport, by_name
-from hil.errors import DeviceOffline, Refused
+from hil.errors import DeviceOffline, NotOwner, Refused
 from hil.wire.coap.message import ping
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ class Cloud:
             platform_id = _LIKELY_PLATFORM[transport]
             self.services.registry.register(device_id, platform_id=platform_id, owner=None)
         elif device.owner not in (None, user.name):
-            raise Refused("That belongs to someone else.")
+            raise NotOwner
         self.services.registry.set_key(device_id, spki)
         self._drop_if_key_changed(self.services.registry.require(device_id))
 

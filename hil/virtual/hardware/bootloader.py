@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 
 from hil.device.platforms import Platform, version_tuple
+from hil.errors import Signal
 from hil.virtual.hardware.descriptors import MICROSOFT_VENDOR_CODE, dfu_face, microsoft_compatible_id
 from hil.virtual.hardware.flash import Flash, FlashFault, OutsideFlash
 from hil.virtual.kernel.usbdevice import TYPE_CLASS, TYPE_VENDOR, Setup, Stall, UsbDevice
@@ -59,7 +60,7 @@ class DfuStatus(IntEnum):
     ERR_STALLED = 0x0F
 
 
-class _Fault(Exception):
+class _Fault(Signal):
     """An action that failed; ends in dfuERROR with this status."""
 
     def __init__(self, status: DfuStatus) -> None:
