@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LONGEST = 600
-BASE = ("hil.device", "hil.errors", "hil.__version__")
+BASE = ("hil.device", "hil.errors", "hil.observe", "hil.__version__")
 
 # What each room may import of this project, itself apart.
 MAY: dict[str, tuple[str, ...]] = {
@@ -25,7 +25,7 @@ MAY: dict[str, tuple[str, ...]] = {
     "hil/virtual": (*BASE, "hil.wire", "hil.netlab.topology", "hil.netlab.namespaces"),
     "hil/report": BASE,
     "hil/plugin": (*BASE, "hil.rig", "hil.cloud", "hil.netlab", "hil.report", "hil.wire"),
-    "suites": (*BASE, "hil.netlab.scan"),
+    "suites": (*BASE, "hil.testing", "hil.netlab.scan"),
     "firmware": (*BASE, "hil.virtual.app.wiring", "hil.wire.messages"),
 }
 # The one file that joins rooms of the virtual rack with the network service.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from hil.report.evidence import Evidence
 
 if TYPE_CHECKING:
+    from hil.cloud.billing.operations import Operation
+    from hil.cloud.state.names import DeviceRef
     from hil.rig.cloud_board import CloudBoard
     from hil.rig.live import Bench
 
@@ -22,13 +24,13 @@ class TestOperations:
         self._view = bench.cloud.operations
         self._mark = self._view.mark()
 
-    def spent(self, device: Any = None) -> dict[str, int]:
+    def spent(self, device: DeviceRef | None = None) -> dict[str, int]:
         """Operations by kind, of one device or of all."""
         return self._view.spent(since=self._mark, device=device)
 
-    def rows(self, device: Any = None) -> list[Any]:
+    def rows(self, device: DeviceRef | None = None) -> list[Operation]:
         """The rows of the ledger, each with its cause."""
-        return list(self._view.rows(self._mark, device))
+        return self._view.rows(self._mark, device)
 
 
 @pytest.fixture

@@ -20,10 +20,13 @@ from hil.cloud.state.serverkeys import ServerKeys
 from hil.cloud.sync.background import BackgroundLoop
 from hil.cloud.sync.logs import EventLog, Mark, OperationsView
 from hil.errors import CloudError, UsageError
+from hil.observe import verb
 
 
 class DeviceCloud:
     """One cloud; a context manager. Ports are real ones once it is started."""
+
+    actor = "cloud"
 
     def __init__(self, config: CloudConfig | None = None) -> None:
         self.config = config or CloudConfig()
@@ -120,6 +123,7 @@ class DeviceCloud:
 
     # Users and devices
 
+    @verb
     def create_user(self, name: str, password: str) -> None:
         """A new account. Raises ``Refused`` when it exists with a password."""
         self._background.call(self.core.users.create, name, password)
@@ -129,6 +133,7 @@ class DeviceCloud:
         self._background.call(self.core.users.ensure, user)
         return self._background.call(self.core.users.issue_token, user, 0).token
 
+    @verb
     def register(
         self,
         device_id: str,
@@ -173,6 +178,7 @@ class DeviceCloud:
         """Whether the cloud believes that the device can be reached."""
         return self.core.services.presence.online(device_id_of(device))
 
+    @verb
     def wait_online(self, device: DeviceRef, within: float = 30.0, since: Mark | None = None) -> None:
         """Wait until a device is online; with ``since``, until it has come online anew after that moment.
 
@@ -193,6 +199,7 @@ class DeviceCloud:
         if not contacts.wait_until(lambda: self.online(device_id), within=left):
             raise self._still(device_id, "offline", within)
 
+    @verb
     def wait_offline(self, device: DeviceRef, within: float = 30.0) -> None:
         """Wait until a device is offline. Raises ``AssertionError`` with the end of the device's log."""
         device_id = device_id_of(device)
@@ -200,6 +207,7 @@ class DeviceCloud:
         if not contacts.wait_until(lambda: not self.online(device_id), within=within):
             raise self._still(device_id, "online", within)
 
+    @verb
     def never_online(self, device: DeviceRef, for_: float = 10.0) -> bool:
         """Whether nothing authentic comes from a device for ``for_`` seconds from now."""
         device_id = device_id_of(device)
@@ -223,6 +231,7 @@ class DeviceCloud:
 
     # Verbs
 
+    @verb
     def call(
         self,
         device: DeviceRef,
@@ -233,18 +242,22 @@ class DeviceCloud:
         """Call a function. Raises ``DeviceOffline`` at once, ``DeviceTimeout``, ``NotFound``, ``Refused``."""
         return self._background.run(self.core.call(device, function, argument, timeout))
 
+    @verb
     def read(self, device: DeviceRef, variable: str, timeout: float | None = None) -> Value:
         """Read a variable. Raises as :meth:`call`."""
         return self._background.run(self.core.read(device, variable, timeout))
 
+    @verb
     def publish(self, name: str, data: str | bytes = "", *, owner: str = "hil", ttl: int = 60) -> None:
         """Publish an event to the devices and streams of ``owner``."""
         self._background.run(self.core.publish(name, data, owner=owner, ttl=ttl))
 
+    @verb
     def send_event(self, device: DeviceRef, name: str, data: str | bytes = "") -> None:
         """Send an event to one device alone, as the cloud itself does."""
         self._background.run(self.core.send_event(device, name, data))
 
+    @verb
     def flash(
         self, device: DeviceRef, binary: bytes, within: float = 60.0, *, unchecked: bool = False
     ) -> OtaReport:
@@ -254,22 +267,27 @@ class DeviceCloud:
         """
         return self._background.run(self.core.flash(device, binary, within, unchecked=unchecked))
 
+    @verb
     def start_flash(self, device: DeviceRef, binary: bytes) -> None:
         """Start an update and return; ``spark/flash/status`` events tell how it goes."""
         self._background.run(self.core.start_flash(device, binary))
 
+    @verb
     def disconnect(self, device: DeviceRef) -> None:
         """Break a device's session for good: it makes a full handshake to come back. Fine for an offline one."""
         self._background.run(self.core.disconnect(device))
 
+    @verb
     def signal(self, device: DeviceRef, on: bool) -> None:
         """Start or stop the rainbow on a device's LED."""
         self._background.run(self.core.signal(device, on))
 
+    @verb
     def ping(self, device: DeviceRef, timeout: float | None = None) -> bool:
         """Whether a device answers; false at once for an offline one."""
         return self._background.run(self.core.ping(device, timeout))
 
+    @verb
     def describe(self, device: DeviceRef) -> DeviceView:
         """Ask a device to describe itself afresh."""
         return self._background.run(self.core.describe(device))

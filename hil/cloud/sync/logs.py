@@ -13,6 +13,7 @@ from hil.cloud.billing.operations import Operation
 from hil.cloud.state.events import CloudEvent
 from hil.cloud.state.journal import Journal
 from hil.cloud.state.names import DeviceRef, device_id_of
+from hil.observe import verb
 
 _SHOWN = 20  # events in the message of a failed expectation
 
@@ -30,6 +31,8 @@ class Mark:
 
 class EventLog:
     """The events of one cloud, of every owner. ``begin`` sets where "since the start of the test" is."""
+
+    actor = "cloud events"
 
     def __init__(self, journal: Journal[CloudEvent], mark: Callable[[], Mark]) -> None:
         self._journal = journal
@@ -57,6 +60,7 @@ class EventLog:
             if event.name.startswith(prefix) and device_id in (None, event.device_id)
         ]
 
+    @verb
     def expect(
         self,
         name: str,
@@ -76,6 +80,7 @@ class EventLog:
             raise AssertionError(self._missed(name, data, source, within, position))
         return event
 
+    @verb
     def absent(
         self, name: str, *, source: DeviceRef | None = None, within: float, since: Mark | None = None
     ) -> bool:
@@ -115,6 +120,8 @@ def _wanted(name: str, data: str | None, source: DeviceRef | None) -> Callable[[
 class OperationsView:
     """The Data Operations of one cloud."""
 
+    actor = "operations"
+
     def __init__(self, journal: Journal[Operation], mark: Callable[[], Mark]) -> None:
         self._journal = journal
         self._mark = mark
@@ -144,6 +151,7 @@ class OperationsView:
             total[row.kind] += row.count
         return dict(total)
 
+    @verb
     def expect(
         self, spent: dict[str, int], *, within: float = 5.0, since: Mark | None = None
     ) -> list[Operation]:
