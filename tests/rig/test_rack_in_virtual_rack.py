@@ -15,7 +15,7 @@ def in_rack(state: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_rack_room_on_whole_boards(tmp_path: Path) -> None:
-    inner = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--noconftest", "tests/rack/inside_rack.py"]
+    inner = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--noconftest", "tests/rig/inside_rack.py"]
     done = in_rack(tmp_path, sys.executable, *inner)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "24 passed" in done.stdout

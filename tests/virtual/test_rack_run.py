@@ -246,7 +246,8 @@ class Terminal:
 # Says that it runs and that it was continued; in halves, for the terminal shows what is typed.
 BUSY = (
     'import os, signal; signal.signal(signal.SIGCONT, lambda *_: os.write(1, b"goes" b" on")); '
-    'os.write(1, b"run" b"ning"); [signal.pause() for _ in range(9)]'
+    # In slices: a key that arrives just before a wait without end would be noticed only after it.
+    'os.write(1, b"run" b"ning"); [signal.sigtimedwait((), 0.2) for _ in range(300)]'
 )
 
 
