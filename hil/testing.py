@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from hil.cloud.state.events import CloudEvent as Event
 from hil.cloud.sync.facade import DeviceCloud as Cloud
+from hil.cloud.sync.logs import Spending as Operations
 from hil.netlab.scoped import BoardPath as Network
 from hil.netlab.scoped import Ports, ports_of
 from hil.plugin.boards import Firmware
 from hil.plugin.cloud import StrangerKeys
-from hil.plugin.operations import TestOperations as Operations
 from hil.report.evidence import Evidence
 from hil.rig.cloud_board import CloudBoard as Board
 from hil.rig.images import Image

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hil.cloud.billing.operations import Operation
+from hil.cloud.billing.ledger import Operation
 from hil.cloud.state.events import CloudEvent
 from hil.cloud.state.journal import Journal
 from hil.cloud.state.names import DeviceRef, device_id_of
@@ -137,6 +137,10 @@ class OperationsView:
         """This moment, to look back to."""
         return self._mark()
 
+    def from_here(self) -> Spending:
+        """What is spent from this moment on."""
+        return Spending(self, self._mark())
+
     def rows(self, since: Mark | None = None, device: DeviceRef | None = None) -> list[Operation]:
         """One row per billable thing, oldest first."""
         device_id = device_id_of(device) if device is not None else None
@@ -162,3 +166,19 @@ class OperationsView:
                 "\n".join([f"expected {spent}, spent {self.spent(since)}:", *(causes or ["  nothing"])])
             )
         return self.rows(since)
+
+
+class Spending:
+    """The Data Operations since one moment, such as the beginning of a test."""
+
+    def __init__(self, view: OperationsView, since: Mark) -> None:
+        self._view = view
+        self._since = since
+
+    def spent(self, device: DeviceRef | None = None) -> dict[str, int]:
+        """Operations by kind, of one device or of all; empty when nothing was spent."""
+        return self._view.spent(self._since, device)
+
+    def rows(self, device: DeviceRef | None = None) -> list[Operation]:
+        """The rows of the ledger, each with its cause, oldest first."""
+        return self._view.rows(self._since, device)
