@@ -190,7 +190,8 @@ def test_an_editor_knows_the_types_of_verbs(tmp_path: Path) -> None:
     api = pytest.importorskip("mypy.api")
     file = tmp_path / "test_types.py"
     file.write_text(TYPED)
-    said, _, status = api.run(["--strict", "--no-error-summary", "--show-error-codes", str(file)])
+    settings = ["--config-file", str(Path(__file__).parents[1] / "pyproject.toml"), "--no-error-summary"]
+    said, _, status = api.run([*settings, str(file)])
     assert status == 1
     lines = [line.partition(": ")[2] for line in said.splitlines()]
     assert [line for line in lines if line.startswith("note: Revealed")] == [
