@@ -1,4 +1,4 @@
-"""What tells the four boards apart on the wire (protocol fact sheet 11.1)."""
+"""What four boards with four ages of Device OS say of themselves: protocol fact sheet 11.1."""
 
 from __future__ import annotations
 
