@@ -5,6 +5,7 @@ A failed expectation says what was seen instead.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ class Mark:
     contacts: int
     lines: int
     at: float
+
+    @property
+    def name(self) -> str:
+        """The mark as reports show it: its time of day."""
+        return time.strftime("%H:%M:%S", time.localtime(self.at))
 
 
 class EventLog:
