@@ -223,7 +223,7 @@ def test_what_a_device_can_take(
     board = kit_board(name, old=old, new=new)
     introduce(board, cloud)
     bring_up(board, cloud)
-    session = cloud.core._sessions[board.device_id]
+    session = cloud.core.sessions.reach(board)
     assert (data_limit(session), message_limit(session)) == (data, message)
     board.power_off()
 
