@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 
-from hil.errors import HilError, UsageError
-from hil.virtual.launch import composition, images, launcher, powerstrip, rackbase, rackplan, vexec
+from hil.cli.options import one_message, rig_option, state_option
+from hil.errors import UsageError
+from hil.rig.rigfile import RigFile, load_rig
+from hil.virtual.launch import composition, images, launcher, powerstrip, rackbase, vexec
+from hil.virtual.launch.limits import rack_limits
 
-DEFAULT_RIG = Path("rigs/virtual.toml")
-DEFAULT_STATE = Path(".hil/virtual")
 _COMMAND = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
@@ -33,20 +34,8 @@ def command() -> None:
 
 
 @command.command(context_settings=_COMMAND)
-@click.option(
-    "--rig",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_RIG,
-    show_default=True,
-    help="Which boards it holds.",
-)
-@click.option(
-    "--state",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=DEFAULT_STATE,
-    show_default=True,
-    help="Where the boards' flash memory is kept between runs.",
-)
+@rig_option("The rig file: which boards the rack holds.")
+@state_option("virtual", "Where the boards' flash memory is kept between runs.")
 @click.option(
     "--mode",
     type=click.Choice(["normal", "dfu", "listening", "safe"]),
@@ -64,20 +53,18 @@ def run(rig: Path, state: Path, mode: str, program: tuple[str, ...]) -> None:
               hil rack run --mode dfu -- dfu-util -l
               hil rack run -- bash
     """
-    try:
+    with one_message():
         launcher.refuse_inside()
-        plan = rackplan.read_plan(rig)
-        _prepare(plan, state)
-        status = launcher.run(program, composition.board_rack(plan, state.absolute(), mode))
-    except HilError as error:
-        raise click.ClickException(str(error)) from error
+        loaded = load_rig(rig, rack_limits())
+        _prepare(loaded, state)
+        status = launcher.run(program, composition.board_rack(loaded, state.absolute(), mode))
     sys.exit(status)
 
 
-def _prepare(plan: rackplan.RackPlan, state: Path) -> None:
+def _prepare(rig: RigFile, state: Path) -> None:
     """Directories and images, while errors can still be said to whoever can mend them."""
     try:
-        images.build_images(plan.images)
+        images.build_images(rig.firmware.directory)
         state.mkdir(parents=True, exist_ok=True)
         _hold(state)
     except BlockingIOError:
@@ -151,18 +138,14 @@ def power(action: str, port: str) -> None:
 
     Example: hil rack power off 1-3
     """
-    try:
+    with one_message():
         powerstrip.switch(action, port)
-    except HilError as error:
-        raise click.ClickException(str(error)) from error
 
 
 @command.command(name="images")
-@click.option("--rig", type=click.Path(path_type=Path), default=DEFAULT_RIG, show_default=True)
+@rig_option("The rig file: where images go.")
 def build_images(rig: Path) -> None:
     """Build the firmware images that virtual boards run, and say where they are. `hil rack run` does so by itself."""
-    try:
-        for path in images.build_images(rackplan.read_plan(rig).images):
+    with one_message():
+        for path in images.build_images(load_rig(rig).firmware.directory):
             click.echo(str(path))
-    except HilError as error:
-        raise click.ClickException(str(error)) from error

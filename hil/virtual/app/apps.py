@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
-from hil.errors import UsageError
+from hil.errors import Signal, UsageError
 from hil.virtual.app.wiring import (
     ERROR_NOT_SUPPORTED,
     MAX_APPLICATION_SUBSCRIPTIONS,
@@ -54,7 +54,7 @@ class Subscription:
     handler: EventHandler
 
 
-class ApplicationFault(Exception):
+class ApplicationFault(Signal):
     """The application raised an error, or ended before it got to the work."""
 
 

@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hil.rig.rigfile import ENVIRONMENT, PlannedBoard, RigFile
 from hil.virtual.kernel.kernel import VirtualKernel
 from hil.virtual.launch.powerstrip import VARIABLE as POWER_VARIABLE
 from hil.virtual.launch.powerstrip import PowerStrip
-from hil.virtual.launch.rackplan import PlannedBoard, RackPlan
 
 if TYPE_CHECKING:
     from hil.netlab.topology import Lab
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from hil.virtual.launch.rackprocess import Compose
 
 
-def board_rack(plan: RackPlan, state: Path, mode: str = "normal") -> Compose:
-    """What ``rackprocess.start`` composes for ``plan``; flash of board N persists below ``state``.
+def board_rack(rig: RigFile, state: Path, mode: str = "normal") -> Compose:
+    """What ``rackprocess.start`` composes for the boards of ``rig``; the flash of each persists below ``state``.
 
     ``mode`` is how the boards start: ``normal``, ``dfu``, ``listening`` or ``safe``.
     """
@@ -29,27 +29,27 @@ def board_rack(plan: RackPlan, state: Path, mode: str = "normal") -> Compose:
     def compose(kernel: VirtualKernel) -> Iterator[Mapping[str, str]]:
         with ExitStack() as stack:
             # The network first: its helper programs must not inherit the kernel's descriptors.
-            socket, lab = _network(stack, kernel.base, plan)
-            kernel.start()
+            socket, lab = _network(stack, kernel.base, rig)
+            kernel.start(board.port for board in rig.boards)
             stack.callback(kernel.close)
             boards = {
-                planned.port: _plug_in(stack, kernel, lab, planned, state, mode) for planned in plan.boards
+                planned.port: _plug_in(stack, kernel, lab, planned, state, mode) for planned in rig.boards
             }
             plugs = kernel.base / "power.sock"
             strip = PowerStrip(plugs, boards)
             stack.callback(strip.close)
-            yield {"HIL_RIG": str(plan.rig), "HIL_NETWORK": str(socket), POWER_VARIABLE: str(plugs)}
+            yield {ENVIRONMENT: str(rig.file), "HIL_NETWORK": str(socket), POWER_VARIABLE: str(plugs)}
 
     return compose
 
 
-def _network(stack: ExitStack, base: Path, plan: RackPlan) -> tuple[Path, Lab]:
+def _network(stack: ExitStack, base: Path, rig: RigFile) -> tuple[Path, Lab]:
     from hil.netlab.service import NetworkService
     from hil.netlab.topology import Lab
 
     lab = Lab()
     stack.callback(lab.close)
-    lab.create([board.slot for board in plan.boards])
+    lab.create([board.slot for board in rig.boards])
     path = base / "network.sock"
     service = NetworkService.for_lab(lab, path)
     stack.callback(service.close)
