@@ -26,7 +26,7 @@ MAY: dict[str, tuple[str, ...]] = {
     "hil/report": BASE,
     "hil/plugin": (*BASE, "hil.rig", "hil.cloud", "hil.netlab", "hil.report", "hil.wire"),
     "suites": (*BASE, "hil.netlab.scan"),
-    "firmware": (*BASE, "hil.virtual.app.wiring", "hil.wire.messages"),
+    "firmware": (*BASE, "hil.twin"),
 }
 # The one file that joins rooms of the virtual rack with the network service.
 ALSO = {"hil/virtual/launch/composition.py": ("hil.netlab.service",)}

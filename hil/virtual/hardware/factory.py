@@ -14,7 +14,9 @@ from hil.device.modules import CRC_SIZE, PREFIX_SIZE, SUFFIX_SIZE, Dependency, M
 from hil.device.platforms import SYSTEM_MODULE_VERSIONS, Platform, UserPart, version_tuple
 from hil.errors import UsageError
 
+TINKER = "tinker"
 TINKER_VERSION = 6
+TINKER_FUNCTIONS = ("digitalread", "digitalwrite", "analogread", "analogwrite")
 NCP_VERSION = 5
 RADIO_STACK_VERSION = 202
 GEN3_OTA_SLOT = 1_536_000
@@ -98,7 +100,7 @@ def factory_module(platform: Platform, slot: ModuleSlot) -> bytes:
     filler = slot.size - head - SUFFIX_SIZE - CRC_SIZE
     payload = f"{platform.name} {slot.function.name.lower()} {slot.index}\n".encode()
     if slot.function is ModuleFunction.USER_PART:
-        payload = application_payload("tinker", TINKER_VERSION, "0" * 16)
+        payload = application_payload(TINKER, TINKER_VERSION, "0" * 16)
     return build(
         platform.id,
         slot.function,
