@@ -23,6 +23,10 @@ class ApplicationFault(Exception):
     """The application raised an error, or ended before it got to the work."""
 
 
+class Unregistered(ApplicationFault):
+    """The application has no function or variable of that name."""
+
+
 class ApplicationEnded(BaseException):
     """Unwinds the application's thread at a reset; no ``except Exception`` of a twin stops it."""
 
@@ -41,6 +45,9 @@ class Job(Generic[T]):
         wanted = self.future.set_running_or_notify_cancel()
         try:
             result = self._function()
+        except Unregistered as error:
+            if wanted:
+                self.future.set_exception(error)
         except Exception as error:
             complain(self.what, error)
             if wanted:
@@ -62,15 +69,16 @@ class Job(Generic[T]):
 class ApplicationThread:
     """Runs ``life`` and the jobs submitted to it, one at a time.
 
-    ``life`` calls ``serve`` or ``process`` where jobs may run. With ``manual`` those of the cloud run in ``process``
-    alone. ``complain`` hears of jobs that raise.
+    ``life`` calls ``serve`` or ``process`` where jobs may run; those of the cloud are kept back until it calls
+    ``open``, and with ``manual`` they run in ``process`` alone. ``complain`` hears of jobs that raise.
     """
 
     def __init__(self, complain: Complain, *, manual: bool = False) -> None:
         self._complain = complain
         self._manual = manual
         self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
-        self._kept: deque[Job[Any]] = deque()  # the cloud's, until the application processes them
+        self._kept: deque[Job[Any]] = deque()  # the cloud's, until the application is open to them
+        self._keeps = True
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -123,6 +131,10 @@ class ApplicationThread:
 
     # -- on the thread -----------------------------------------------------------------------------
 
+    def open(self) -> None:
+        """The application may be asked by the cloud from now on."""
+        self._keeps = self._manual
+
     def serve(self, seconds: float | None = None) -> None:
         """Run jobs as they come, for ``seconds`` (no end without them); one that waits is always run."""
         deadline = None if seconds is None else time.monotonic() + seconds
@@ -154,6 +166,9 @@ class ApplicationThread:
 
     def _serve_one(self, timeout: float | None) -> bool:
         """Run the next job; false when none came within ``timeout``. Raises ``ApplicationEnded``."""
+        if self._kept and not self._keeps:
+            self._run(self._kept.popleft())
+            return True
         try:
             job = self._jobs.get(timeout=None if timeout is None else max(0.0, timeout))
         except queue.Empty:
@@ -161,7 +176,7 @@ class ApplicationThread:
         if job is None:
             self._jobs.put(None)  # for whoever asks next
             raise ApplicationEnded
-        if self._manual and job.cloud:
+        if self._keeps and job.cloud:
             self._kept.append(job)
         else:
             self._run(job)

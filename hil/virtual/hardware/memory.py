@@ -70,8 +70,9 @@ def _label(directory: Path, platform: Platform, device_os: str) -> Label | None:
     if not (directory / "dct.bin").exists():
         return None
     try:
-        return Label(**json.loads((directory / _LABEL).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        content = json.loads((directory / _LABEL).read_bytes())
+        return Label(str(content["platform"]), str(content["device_os"]))
+    except (OSError, ValueError, TypeError, LookupError):
         # From before there were labels: what the rig says, if that can start from it.
         fits = _boot(directory, platform, device_os).system_ok
         return Label(platform.name, device_os) if fits else Label(_UNKNOWN, device_os)
