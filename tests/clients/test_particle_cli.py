@@ -85,11 +85,11 @@ def test_name_signal_remove_and_claim(live: Live, particle: ParticleClients, pho
     particle.expect("cloud", "nyan", DEVICE_ID, "on")
     assert photon.signals.get(timeout=PATIENCE) is True
     assert "Successfully renamed" in particle.expect("cloud", "name", DEVICE_ID, "gatepost")
-    assert live.do(lambda: live.cloud.device(DEVICE_ID)).name == "gatepost"
+    assert live.do(lambda: live.cloud.devices.get(DEVICE_ID)).name == "gatepost"
     assert "Okay!" in particle.expect("cloud", "remove", DEVICE_ID, "--yes")
-    assert live.do(lambda: live.cloud.device(DEVICE_ID)).owner is None
+    assert live.do(lambda: live.cloud.devices.get(DEVICE_ID)).owner is None
     assert "Successfully claimed" in particle.expect("cloud", "claim", DEVICE_ID)
-    assert live.do(lambda: live.cloud.device(DEVICE_ID)).owner == USER
+    assert live.do(lambda: live.cloud.devices.get(DEVICE_ID)).owner == USER
 
 
 def test_claiming_what_is_somebody_elses(live: Live, particle: ParticleClients) -> None:
@@ -98,7 +98,7 @@ def test_claiming_what_is_somebody_elses(live: Live, particle: ParticleClients) 
     assert refused.returncode != 0
     # The command asks whether to request a transfer: it has understood whose device it is.
     assert "belongs to someone else" in refused.stdout
-    assert live.do(lambda: live.cloud.device(DEVICE_ID)).owner == "eve"
+    assert live.do(lambda: live.cloud.devices.get(DEVICE_ID)).owner == "eve"
 
 
 def test_keys_send(live: Live, particle: ParticleClients, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_keys_send(live: Live, particle: ParticleClients, tmp_path: Path) -> Non
     path = tmp_path / "new.pub.pem"
     path.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     assert "submitting public key succeeded!" in particle.expect("keys", "send", DEVICE_ID, str(path))
-    on_file = live.do(lambda: live.cloud.device(DEVICE_ID)).keys[Transport.TCP]
+    on_file = live.do(lambda: live.cloud.devices.get(DEVICE_ID)).keys[Transport.TCP]
     assert load_public(on_file).public_numbers() == key.public_key().public_numbers()
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from hil.cloud.billing.operations import Action, Charge, Ledger
+from hil.cloud.billing.feature import Billing
+from hil.cloud.billing.tariff import Tariff
 from hil.cloud.config import Policy, SizeRule
-from hil.cloud.state.store import Store
+from hil.cloud.session.meter import Action, Charge
 from hil.cloud.sync.facade import DeviceCloud
 from hil.errors import DeviceOffline, DeviceTimeout
 from hil.wire import messages
@@ -280,10 +280,8 @@ def charge(**changes: object) -> Charge:
         (Policy(size_rule=SizeRule.BY_VERSION), 1300, 6300, 2),
     ],
 )
-def test_size_rules(policy: Policy, size: int, version: int | None, expected: int, tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    assert Ledger(store, policy).cost(charge(size=size, system_version=version)) == expected
-    store.close()
+def test_size_rules(policy: Policy, size: int, version: int | None, expected: int) -> None:
+    assert Tariff(policy).cost(charge(size=size, system_version=version)) == expected
 
 
 @pytest.mark.parametrize(
@@ -299,14 +297,12 @@ def test_size_rules(policy: Policy, size: int, version: int | None, expected: in
         (Policy(), "my/spark", 1),
     ],
 )
-def test_free_names(policy: Policy, name: str, expected: int, tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    assert Ledger(store, policy).cost(charge(event_name=name)) == expected
-    store.close()
+def test_free_names(policy: Policy, name: str, expected: int) -> None:
+    assert Tariff(policy).cost(charge(event_name=name)) == expected
 
 
 def test_a_closed_gate_drops_what_costs_and_lets_the_rest_through(lab: Lab) -> None:
-    lab.cloud.core.operations.gate = lambda _charge: False
+    lab.cloud.core.feature(Billing).ledger.gate = lambda _charge: False
     lab.a.publish("t", b"x")
     lab.a.publish("spark/device/last_reset", b"user")
     lab.cloud.events.expect("spark/device/last_reset", source=lab.a)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from hil.cloud.billing.feature import Billing
+from hil.cloud.session.session import DeviceSession
 from hil.cloud.state.sessionstore import RESERVE, SessionStore
 from hil.cloud.state.store import Store
 from hil.cloud.sync.facade import DeviceCloud
@@ -22,7 +24,8 @@ from hil.wire import messages
 from hil.wire.coap.message import encode
 from hil.wire.dtls import ServerConnection
 from tests.cloud.conftest import bring_up, config, dial, introduce
-from tests.cloud.scripted_board import KITS, PATIENCE, ScriptedBoard
+from tests.cloud.kits import KITS
+from tests.cloud.scripted_board import PATIENCE, ScriptedBoard
 
 UDP = ("boron", "electron", "argon")
 
@@ -59,9 +62,9 @@ def test_a_session_outlives_the_cloud(name: str, power_cycle: bool, tmp_path: Pa
         second.publish("garden/valve", "open")
         assert board.wait_event("garden/valve", position).data == b"open"
         assert [event.name for event in second.core.bus.journal.since() if event.name == "t"] == ["t"]
-        causes = [row.cause for row in second.core.operations.rows(owner="hil")]
+        causes = [row.cause for row in second.core.feature(Billing).ledger.rows(owner="hil")]
         assert causes == ["publish t", "call led", "read temp", "deliver garden/valve"]
-        assert second.core.operations.total("hil") == 4
+        assert second.core.feature(Billing).ledger.total("hil") == 4
         board.power_off()
 
 
@@ -166,7 +169,7 @@ def test_kill_9_loses_no_acknowledged_event_and_no_session(tmp_path: Path) -> No
         board.power_off()
     with DeviceCloud(config(tmp_path)) as after:
         stored = [event.data for event in after.core.bus.journal.since() if event.name == "count"]
-        counted = after.core.operations.total("hil")
+        counted = after.core.feature(Billing).ledger.total("hil")
     assert acknowledged <= set(stored)
     assert len(acknowledged) >= 121
     assert len(stored) == len(set(stored)), "no event is handed out twice"
@@ -192,13 +195,19 @@ def publish_unasked(board: ScriptedBoard, data: str) -> tuple[str, int]:
     return data, message.mid
 
 
+def session_of(board: ScriptedBoard, cloud: DeviceCloud) -> DeviceSession:
+    session = cloud.core.sessions.of(board.device_id)
+    assert session is not None
+    return session
+
+
 def test_no_record_number_is_ever_used_twice(tmp_path: Path) -> None:
     """Records sent after the last save are not known to the next process: it must start behind them."""
     with DeviceCloud(config(tmp_path)) as cloud:
         board = ScriptedBoard(KITS["argon"])
         introduce(board, cloud)
         bring_up(board, cloud)
-        link = cloud.core._sessions[board.device_id].link
+        link = session_of(board, cloud).link
         session = link.session  # type: ignore[attr-defined]
         used = set()
         store = SessionStore(cloud.core.services.store)
@@ -217,10 +226,10 @@ def test_message_ids_go_on_behind_those_that_may_have_been_used(tmp_path: Path) 
         introduce(board, first)
         bring_up(board, first)
         first.call(board, "led")
-        last = first.core._sessions[board.device_id].channel.mid
+        last = session_of(board, first).channel.mid
     board.power_off()
     with DeviceCloud(config(tmp_path)) as second:
-        now = second.core._sessions[board.device_id].channel.mid
+        now = session_of(board, second).channel.mid
         assert 0 < (now - last) & 0xFFFF <= RESERVE + 1
 
 

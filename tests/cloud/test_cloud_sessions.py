@@ -20,7 +20,8 @@ from hil.wire.coap.message import Block, Code, Message, Option, Type, encode
 from hil.wire.messages import Kind, VariableType, classify
 from hil.wire.messages.description import ApplicationDescribe
 from tests.cloud.conftest import MakeBoard, bring_up, config, introduce
-from tests.cloud.scripted_board import KITS, ScriptedBoard
+from tests.cloud.kits import KITS
+from tests.cloud.scripted_board import ScriptedBoard
 
 
 def post_in_blocks(board: ScriptedBoard, flags: int, payload: bytes, szx: int) -> list[Message]:
@@ -177,7 +178,7 @@ def test_a_claim_code_moves_the_device_and_stays_secret(cloud: DeviceCloud, boar
     cloud.create_user("ann", "secret")
     ann = cloud.core.users.authenticate("ann", "secret")
     assert ann is not None
-    code = cloud.core.claim_code(ann)
+    code = cloud.core.devices.claim_code(ann)
     assert len(code) == 63
     board.publish("spark/device/claim/code", code.encode())
     assert board.wait_event("spark/device/claim/success")
@@ -186,7 +187,7 @@ def test_a_claim_code_moves_the_device_and_stays_secret(cloud: DeviceCloud, boar
     board.publish("spark/device/claim/code", code.encode())
     assert cloud.device(board).owner == "ann"
     with pytest.raises(Refused, match="belongs to someone else"):
-        cloud.core.find(cloud.core.users.ensure("hil"), board.device_id)
+        cloud.core.devices.find(cloud.core.users.ensure("hil"), board.device_id)
 
 
 def test_structured_events_change_their_number_on_the_way(cloud: DeviceCloud, boards: MakeBoard) -> None:

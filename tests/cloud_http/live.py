@@ -10,8 +10,11 @@ from typing import Any, TypeVar
 
 import httpx
 
+from hil.cloud.compose import compose
 from hil.cloud.config import CloudConfig
-from hil.cloud.core import Cloud
+from hil.cloud.core.cloud import Cloud
+from hil.cloud.core.feature import Feature
+from hil.cloud.http.feature import HttpApi
 from hil.cloud.state.presence import ContactKind
 from hil.device.modules import ModuleFunction, build
 from hil.device.platforms import Transport
@@ -37,7 +40,7 @@ class Live:
     @property
     def url(self) -> str:
         """Where the API answers."""
-        return self.cloud.url
+        return self.cloud.feature(HttpApi).url
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run a coroutine on the cloud's loop."""
@@ -66,7 +69,7 @@ class Live:
         address = (self.cloud.config.host, self.cloud.tcp_port)
         device = ScriptedDevice(device_id, self.cloud.key_for(Transport.TCP), address)
         self.do(
-            lambda: self.cloud.register(
+            lambda: self.cloud.devices.register(
                 device_id, platform_id=PHOTON.id, public_key=device.public_key, owner=owner, name="gate"
             )
         )
@@ -75,7 +78,7 @@ class Live:
     def connect(self, device: ScriptedDevice) -> None:
         """Let the device connect, and wait until it has described itself."""
         device.start()
-        described = self.cloud.until(lambda: self.cloud.device(device.device_id).described, PATIENCE)
+        described = self.cloud.until(lambda: self.cloud.devices.get(device.device_id).described, PATIENCE)
         assert self.run(described), "the device did not come online"
 
     @contextmanager
@@ -96,13 +99,13 @@ class Live:
 
 
 @contextmanager
-def live_cloud(device_timeout: float | None = None) -> Iterator[Live]:
-    """A running cloud on free ports, with :data:`USER`."""
+def live_cloud(*more: type[Feature], device_timeout: float | None = None) -> Iterator[Live]:
+    """A running cloud on free ports, with :data:`USER` and perhaps ``more`` features."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="cloud under test")
     thread.start()
     config = CloudConfig(tcp_port=0, udp_port=0, http_port=0, device_timeout=device_timeout)
-    live = Live(Cloud(config), loop)
+    live = Live(compose(config, *more), loop)
     try:
         live.run(live.cloud.start())
         live.do(lambda: live.cloud.users.create(USER, PASSWORD))

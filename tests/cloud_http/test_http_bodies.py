@@ -165,7 +165,7 @@ def test_a_bug_is_json_too(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_user: object) -> list[object]:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(live.cloud, "devices_of", broken)
+    monkeypatch.setattr(live.cloud.devices, "of", broken)
     answer = in_process(live, HttpOptions(), "GET", "/v1/devices")
     assert (answer.status_code, answer.json()["error"]) == (500, "internal_error")
     assert "secret detail" not in answer.text

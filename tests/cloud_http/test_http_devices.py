@@ -18,11 +18,11 @@ OFFLINE_ID = "3d00340007473433373737aa"
 @pytest.fixture(scope="module", autouse=True)
 def offline(live: Live) -> None:
     """A cellular device that never connects, somebody else's, and nobody's."""
-    live.do(lambda: live.cloud.register(OFFLINE_ID, platform_id=13, owner=USER, name="shed"))
+    live.do(lambda: live.cloud.devices.register(OFFLINE_ID, platform_id=13, owner=USER, name="shed"))
 
 
 def foreign(live: Live, device_id: str, owner: str | None = "eve") -> None:
-    live.do(lambda: live.cloud.register(device_id, platform_id=6, owner="eve", name="theirs"))
+    live.do(lambda: live.cloud.devices.register(device_id, platform_id=6, owner="eve", name="theirs"))
     if owner is None:
         live.do(lambda: live.cloud.services.registry.unclaim("eve", device_id))
 
@@ -176,7 +176,7 @@ def test_somebody_elses_device(live: Live, api: httpx.Client) -> None:
     ]
     assert [answer.status_code for answer in answers] == [403] * len(answers)
     assert {answer.json()["error"] for answer in answers} == {"That belongs to someone else."}
-    assert live.do(lambda: live.cloud.device(device_id)).owner == "eve"
+    assert live.do(lambda: live.cloud.devices.get(device_id)).owner == "eve"
 
 
 def test_claim_and_give_up(live: Live, api: httpx.Client) -> None:
@@ -192,7 +192,7 @@ def test_claim_and_give_up(live: Live, api: httpx.Client) -> None:
         "claimed": True,
     }
     assert api.delete(f"/v1/devices/{device_id}").json() == {"ok": True}
-    assert live.do(lambda: live.cloud.device(device_id)).owner is None
+    assert live.do(lambda: live.cloud.devices.get(device_id)).owner is None
 
 
 @pytest.mark.parametrize(("id_", "status"), [("f" * 24, 404), ("dut1", 400), ("", 400)])
@@ -217,7 +217,7 @@ def test_a_key_is_put_on_file(live: Live, api: httpx.Client, transport: Transpor
     path = f"/v1/provisioning/{device_id}"
     answer = api.post(path, data=fields) if form else api.post(path, json=fields)
     assert answer.json()["ok"] is True
-    on_file = live.do(lambda: live.cloud.device(device_id)).keys[transport]
+    on_file = live.do(lambda: live.cloud.devices.get(device_id)).keys[transport]
     assert load_public(on_file).public_numbers() == key.public_key().public_numbers()
 
 

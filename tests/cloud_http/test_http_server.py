@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from hil.cloud.http.app import create_app
+from hil.cloud.http.feature import HttpApi
 from hil.cloud.http.server import Server, serve
 from hil.cloud.http.state import HttpOptions
 from hil.errors import CloudError
@@ -29,8 +30,10 @@ def serving(live: Live, options: HttpOptions) -> Iterator[tuple[Server, httpx.Cl
 
 
 def test_a_port_that_is_taken(live: Live) -> None:
-    with pytest.raises(CloudError, match=f"cannot listen on 127.0.0.1 port {live.cloud.http_port}"):
-        live.run(serve(create_app(live.cloud), port=live.cloud.http_port))
+    with pytest.raises(
+        CloudError, match=f"cannot listen on 127.0.0.1 port {live.cloud.feature(HttpApi).port}"
+    ):
+        live.run(serve(create_app(live.cloud), port=live.cloud.feature(HttpApi).port))
 
 
 def test_keep_alives_arrive_over_a_real_socket(live: Live) -> None:

@@ -126,7 +126,7 @@ async def tokens(request: Request) -> Response:
 
 async def account(call: Call) -> Response:
     """``GET /v1/user``."""
-    radios = [radio_of(view) for view in call.cloud.devices_of(call.user)]
+    radios = [radio_of(view) for view in call.cloud.devices.of(call.user)]
     return JSONResponse(
         {
             "username": call.user.name,

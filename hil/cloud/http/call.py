@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from hil.cloud.core.api import Api
 from hil.cloud.http.body import Body, read_body
 from hil.cloud.http.errors import ApiError
 from hil.cloud.http.state import HttpState, state_of
 from hil.cloud.state.devices import DeviceView
 from hil.cloud.state.users import Token, User
-
-if TYPE_CHECKING:
-    from hil.cloud.core import Cloud
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +32,19 @@ class Call:
     body: Body
 
     @property
-    def cloud(self) -> Cloud:
+    def cloud(self) -> Api:
         """The cloud behind the API."""
         return self.state.cloud
 
     @property
     def raw(self) -> bool:
         """Whether the caller wants the bare value (``format=raw``)."""
-        return (self.request.query_params.get("format") or self.body.text("format")) == "raw"
+        return (self.query.get("format") or self.body.text("format")) == "raw"
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """What stands behind the question mark."""
+        return self.request.query_params
 
     def path(self, name: str) -> str:
         """A parameter of the path."""
@@ -50,7 +52,7 @@ class Call:
 
     def device(self) -> DeviceView:
         """The device of the path, by id or name. Raises ``NotFound``, ``Refused``."""
-        return self.cloud.find(self.user, self.path("device"))
+        return self.cloud.devices.find(self.user, self.path("device"))
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]

@@ -17,7 +17,7 @@ from hil.cloud.state.names import is_device_id
 
 async def listing(call: Call) -> Response:
     """``GET /v1/devices``: a bare array, the latest handshake first."""
-    views = [view for view in call.cloud.devices_of(call.user) if _matches(call, view)]
+    views = [view for view in call.cloud.devices.of(call.user) if _matches(call, view)]
     return JSONResponse([device_json(view) for view in views])
 
 
@@ -47,13 +47,13 @@ async def change(call: Call) -> Response:
 
 def _rename(call: Call) -> Response:
     view, name = call.device(), call.body.required("name")
-    call.cloud.rename(view.id, name)
+    call.cloud.devices.rename(view.id, name)
     return JSONResponse({"ok": True, "id": view.id, "name": name, "updated_at": iso_time(time.time())})
 
 
 def _annotate(call: Call) -> Response:
     view, notes = call.device(), call.body.text("notes") or ""
-    call.cloud.set_notes(view.id, notes)
+    call.cloud.devices.set_notes(view.id, notes)
     return JSONResponse({"ok": True, "id": view.id, "notes": notes, "updated_at": iso_time(time.time())})
 
 
@@ -77,7 +77,7 @@ async def claim(call: Call) -> Response:
         raise ApiError(
             403, SOMEONE_ELSES, "this cloud passes no transfer requests on: its owner must give it up"
         )
-    view = call.cloud.claim(call.user, device_id)
+    view = call.cloud.devices.claim(call.user, device_id)
     return JSONResponse(
         {
             "ok": True,
@@ -92,7 +92,7 @@ async def claim(call: Call) -> Response:
 
 async def give_up(call: Call) -> Response:
     """``DELETE /v1/devices/:d``: the device stays known, without an owner."""
-    call.cloud.unclaim(call.user, call.device().id)
+    call.cloud.devices.unclaim(call.user, call.device().id)
     return JSONResponse({"ok": True})
 
 
@@ -102,14 +102,14 @@ async def provision(call: Call) -> Response:
     if not is_device_id(device_id):
         raise bad_request("the device must be named by its 24 hex digits")
     algorithm = call.body.text("algorithm") or "rsa"
-    call.cloud.provision_key(call.user, device_id, call.body.required("publicKey"), algorithm)
+    call.cloud.devices.provision_key(call.user, device_id, call.body.required("publicKey"), algorithm)
     return JSONResponse({"ok": True, "id": device_id})
 
 
 async def claim_code(call: Call) -> Response:
     """``POST /v1/device_claims``: a code for a device to bring along."""
-    mine = [view.id for view in call.cloud.devices_of(call.user)]
-    return JSONResponse({"claim_code": call.cloud.claim_code(call.user), "device_ids": mine})
+    mine = [view.id for view in call.cloud.devices.of(call.user)]
+    return JSONResponse({"claim_code": call.cloud.devices.claim_code(call.user), "device_ids": mine})
 
 
 ROUTES = [

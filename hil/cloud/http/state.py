@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from starlette.requests import HTTPConnection
 
+from hil.cloud.core.api import Api
 from hil.cloud.http.stream import OpenStreams
-
-if TYPE_CHECKING:
-    from hil.cloud.core import Cloud
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +31,7 @@ class HttpOptions:
 class HttpState:
     """Kept as ``app.state.hil``."""
 
-    cloud: Cloud
+    cloud: Api
     options: HttpOptions
     streams: OpenStreams = field(default_factory=OpenStreams)
 

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from hil.cloud.billing.operations import Action, Charge
 from hil.cloud.session.describing import ask_for_describe, take_describe
 from hil.cloud.session.identity import establish
+from hil.cloud.session.meter import Action, Charge
 from hil.cloud.session.outbound import send_event
 from hil.cloud.session.session import UPDATES_EVENT, DeviceSession, Handlers, Outcome, refusal
 from hil.cloud.state.devices import Device
@@ -103,7 +103,7 @@ def on_event(session: DeviceSession, message: Message) -> Outcome:
     device = _device_of(session)
     event = parse_event(message)
     charge = _charge(device, event, Action.PUBLISH)
-    if not session.services.ledger.allowed(charge):
+    if not session.services.meters.allowed(charge):
         session.log(f"event {event.name} dropped: the account is paused")
         return Outcome(acknowledged(message))
     if event.name == CLAIM_CODE_EVENT:
@@ -118,7 +118,7 @@ def on_event(session: DeviceSession, message: Message) -> Outcome:
         content_format=event.content_format,
         origin=Origin(session.link.name, message.mid) if message.type is Type.CON else None,
     )
-    session.services.ledger.record(charge)
+    session.services.meters.record(charge)
     session.log(f"event {event.name} ({len(event.data)} bytes)")
     actions: list[Callable[[], None]] = [partial(session.hub.distribute, stored)]
     actions += _system_reactions(session, device, event)
@@ -128,7 +128,7 @@ def on_event(session: DeviceSession, message: Message) -> Outcome:
 def on_repeated_event(session: DeviceSession, message: Message) -> Outcome:
     """An event whose acknowledgement was lost: the cloud got it twice, so it counts twice."""
     event = parse_event(message)
-    session.services.ledger.record(_charge(_device_of(session), event, Action.PUBLISH_AGAIN))
+    session.services.meters.record(_charge(_device_of(session), event, Action.PUBLISH_AGAIN))
     return Outcome()
 
 

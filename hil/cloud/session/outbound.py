@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
-from hil.cloud.billing.operations import Action, Charge
 from hil.cloud.session.channel import Exchange
+from hil.cloud.session.meter import Action, Charge
 from hil.cloud.session.session import DeviceSession
 from hil.cloud.state.devices import Device
 from hil.cloud.state.events import CloudEvent
@@ -117,7 +118,7 @@ def send_event(
         session.log(f"event {name} not delivered: {len(data)} bytes, the device takes {limit}")
         return
     charge = _charge(session, Action.DELIVERY, f"deliver {name}", event_name=name, size=len(data))
-    if not session.services.ledger.allowed(charge):
+    if not session.services.meters.allowed(charge):
         session.log(f"event {name} not delivered: the account is paused")
         return
     confirmable = not session.channel.reliable
@@ -216,7 +217,7 @@ async def _ask(
     what: str,
 ) -> Message:
     """One billable request and its answer; one at a time per device."""
-    if not session.services.ledger.allowed(charge):
+    if not session.services.meters.allowed(charge):
         raise Refused("the account is paused: its Data Operations are used up")
     async with session.turn:
         if session.updater is not None:
@@ -290,16 +291,6 @@ def _counter(session: DeviceSession, charge: Charge) -> Callable[[int], None]:
 
     def count(attempt: int) -> None:
         cause = charge.cause if attempt == 1 else f"{charge.cause}, attempt {attempt}"
-        session.services.ledger.record(
-            Charge(
-                charge.action,
-                charge.device_id,
-                charge.owner,
-                cause,
-                event_name=charge.event_name,
-                size=charge.size,
-                system_version=charge.system_version,
-            )
-        )
+        session.services.meters.record(replace(charge, cause=cause))
 
     return count

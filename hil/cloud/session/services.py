@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hil.cloud.billing.operations import Ledger
 from hil.cloud.config import CloudConfig
+from hil.cloud.session.meter import Meters
 from hil.cloud.state.devicelog import DeviceLog
 from hil.cloud.state.events import EventBus
 from hil.cloud.state.presence import Presence
@@ -18,14 +18,14 @@ from hil.cloud.state.users import Users
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a running cloud shares among its gateways, sessions and API."""
+    """What a running cloud shares among its gateways, sessions and API. Features add to ``meters``."""
 
     config: CloudConfig
     store: Store
     keys: ServerKeys
     users: Users
     registry: Registry
-    ledger: Ledger
+    meters: Meters
     bus: EventBus
     log: DeviceLog
     presence: Presence
@@ -43,7 +43,7 @@ class Services:
                 keys=ServerKeys.load_or_create(state_dir),
                 users=users,
                 registry=Registry(store),
-                ledger=Ledger(store, config.policy),
+                meters=Meters(),
                 bus=EventBus(store),
                 log=DeviceLog(store),
                 presence=Presence(),

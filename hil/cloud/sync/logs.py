@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hil.cloud.billing.operations import Operation
+from hil.cloud.billing.ledger import Operation
 from hil.cloud.state.events import CloudEvent
 from hil.cloud.state.journal import Journal
 from hil.cloud.state.names import DeviceRef, device_id_of

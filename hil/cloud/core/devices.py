@@ -1,0 +1,101 @@
+"""The devices of a cloud as its callers see them: views, owners, names, keys."""
+
+from __future__ import annotations
+
+from hil.cloud.core.sessions import Sessions
+from hil.cloud.session.services import Services
+from hil.cloud.state.devices import Device, DeviceView, view_of
+from hil.cloud.state.names import DeviceRef, device_id_of
+from hil.cloud.state.registry import pem_to_spki, transport_of_key
+from hil.cloud.state.users import User
+from hil.device.platforms import Transport, by_name
+from hil.errors import Refused
+
+# What a device provisioned by its key alone is taken for until its Hello says better.
+_LIKELY_PLATFORM = {Transport.TCP: by_name("photon").id, Transport.DTLS: by_name("argon").id}
+
+
+class Devices:
+    """Everything that is known of devices, and may be changed about them, without talking to one."""
+
+    def __init__(self, services: Services, sessions: Sessions) -> None:
+        self._services = services
+        self._registry = services.registry
+        self._sessions = sessions
+
+    def get(self, device: DeviceRef) -> DeviceView:
+        """What is known of a device. Raises ``NotFound``."""
+        return self._view(self._registry.require(device_id_of(device)))
+
+    def all(self) -> list[DeviceView]:
+        """Every device of this cloud, in the order of registration."""
+        return [self._view(device) for device in self._registry.all()]
+
+    def of(self, user: User) -> list[DeviceView]:
+        """A user's devices, the most recently connected first."""
+        views = [self._view(device) for device in self._registry.of_owner(user.name)]
+        return sorted(views, key=lambda view: view.last_handshake or 0.0, reverse=True)
+
+    def find(self, user: User, id_or_name: str) -> DeviceView:
+        """One of a user's devices. Raises ``NotFound``; ``Refused`` for somebody else's."""
+        return self._view(self._registry.find(user.name, id_or_name))
+
+    def register(
+        self,
+        device_id: str,
+        *,
+        platform_id: int,
+        public_key: bytes | None = None,
+        owner: str | None = None,
+        name: str | None = None,
+    ) -> DeviceView:
+        """Make a device and its public key (SPKI DER) known; it belongs to the configured owner unless told."""
+        owner = owner or self._services.config.owner
+        self._services.users.ensure(owner)
+        device = self._registry.register(
+            device_id, platform_id=platform_id, public_key=public_key, owner=owner, name=name
+        )
+        self._sessions.drop_if_key_changed(device)
+        return self._view(device)
+
+    def provision_key(self, user: User, device_id: str, pem_public_key: str, algorithm: str) -> None:
+        """Put a device's public key, sent as PEM, on file. ``algorithm``: ``rsa`` or ``ecc``.
+
+        A device not known yet is registered without an owner. Raises ``Refused`` for somebody else's device.
+        """
+        spki = pem_to_spki(pem_public_key)
+        transport = transport_of_key(spki)
+        expected = ("rsa",) if transport is Transport.TCP else ("ecc", "ec")
+        if algorithm.lower() not in expected:
+            raise Refused("the key is of another kind than announced", expected=algorithm, found=expected[0])
+        device_id = device_id_of(device_id)
+        device = self._registry.get(device_id)
+        if device is None:
+            self._registry.register(device_id, platform_id=_LIKELY_PLATFORM[transport], owner=None)
+        elif device.owner not in (None, user.name):
+            raise Refused("That belongs to someone else.")
+        self._registry.set_key(device_id, spki)
+        self._sessions.drop_if_key_changed(self._registry.require(device_id))
+
+    def claim(self, user: User, device_id: str) -> DeviceView:
+        """Give an unowned device to a user. Raises ``Refused`` when it is somebody else's."""
+        return self._view(self._registry.claim(user.name, device_id_of(device_id)))
+
+    def unclaim(self, user: User, device_id: str) -> None:
+        """Take a device from its owner."""
+        self._registry.unclaim(user.name, device_id)
+
+    def claim_code(self, user: User) -> str:
+        """A code that makes the device which sends it belong to ``user``."""
+        return self._registry.claim_code(user.name)
+
+    def rename(self, device: DeviceRef, name: str) -> None:
+        """Give a device another name."""
+        self._registry.rename(device_id_of(device), name)
+
+    def set_notes(self, device: DeviceRef, notes: str) -> None:
+        """Replace a device's notes."""
+        self._registry.set_notes(device_id_of(device), notes)
+
+    def _view(self, device: Device) -> DeviceView:
+        return view_of(device, online=self._services.presence.online(device.id))

@@ -1,0 +1,95 @@
+"""A cloud on a thread of its own: started, stopped, and reached from synchronous code."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from hil.cloud.billing.feature import Billing
+from hil.cloud.compose import compose
+from hil.cloud.config import CloudConfig
+from hil.cloud.core.cloud import Cloud
+from hil.cloud.state.names import DeviceRef, device_id_of
+from hil.cloud.sync.background import BackgroundLoop
+from hil.cloud.sync.logs import Mark
+from hil.errors import UsageError
+
+
+class Running:
+    """What all parts of the synchronous face share: the cloud, its thread, and where its logs are now."""
+
+    def __init__(self, config: CloudConfig | None = None) -> None:
+        self.config = config or CloudConfig()
+        self._loop: BackgroundLoop | None = None
+        self._core: Cloud | None = None
+
+    def start(self) -> Self:
+        """Open the state, listen on all ports. Raises ``CloudError`` when a port is taken."""
+        if self._core is not None:
+            raise UsageError("the cloud is started already")
+        loop = BackgroundLoop("hil-cloud")
+        try:
+            core = loop.call(compose, self.config)
+        except BaseException:
+            loop.close()
+            raise
+        try:
+            loop.run(core.start())
+        except BaseException:
+            loop.run(core.stop())
+            loop.close()
+            raise
+        self._loop, self._core = loop, core
+        return self
+
+    def stop(self) -> None:
+        """Close everything; the state stays in its directory. May be called twice."""
+        core, loop = self._core, self._loop
+        self._core = self._loop = None
+        if core is not None and loop is not None:
+            try:
+                loop.run(core.stop())
+            finally:
+                loop.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def core(self) -> Cloud:
+        """The asynchronous cloud underneath; use it on its own loop only. Raises ``UsageError`` when stopped."""
+        if self._core is None:
+            raise UsageError("the cloud is not running", hint="start it, or use it as a context manager")
+        return self._core
+
+    @property
+    def _background(self) -> BackgroundLoop:
+        if self._loop is None:
+            raise UsageError("the cloud is not running", hint="start it, or use it as a context manager")
+        return self._loop
+
+    def mark(self) -> Mark:
+        """This moment, in all logs."""
+        core = self.core
+        services = core.services
+        return Mark(
+            events=len(services.bus.journal),
+            operations=len(core.feature(Billing).ledger.journal),
+            contacts=len(services.presence.contacts),
+            lines=len(services.log.journal),
+            at=time.time(),
+        )
+
+    def device_log(self, device_id: DeviceRef, since: Mark | None = None) -> list[str]:
+        """What passed between the cloud and a device, in words, oldest first; earlier runs too."""
+        start = 0.0 if since is None else since.at
+        return self.core.services.log.lines(device_id_of(device_id), start)
