@@ -9,6 +9,7 @@ from types import FrameType
 import click
 
 from hil.cli import cloud_devices
+from hil.cli.options import Refusal
 from hil.cloud.config import CloudConfig
 from hil.cloud.state.users import Users
 from hil.cloud.sync.facade import DeviceCloud
@@ -86,7 +87,7 @@ def command(
                 click.echo(_banner(cloud, owner))
                 _follow(cloud, quiet=quiet)
     except HilError as error:
-        raise click.ClickException(str(error)) from error
+        raise Refusal(error) from error
     except KeyboardInterrupt:
         click.echo(f"\nthe cloud has stopped; its state stays in {state}")
     finally:

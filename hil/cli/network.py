@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from hil.errors import HilError
+from hil.cli.options import one_message
 from hil.netlab.client import Network
 from hil.netlab.privileges import has_network_admin
 from hil.netlab.service import NetworkService
@@ -43,8 +43,9 @@ def serve(boards: str, interface: str | None, path: Path) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        service = NetworkService.for_host(path, boards, interface=interface, owner=_owner())
-    except (HilError, OSError) as error:
+        with one_message():
+            service = NetworkService.for_host(path, boards, interface=interface, owner=_owner())
+    except OSError as error:
         raise click.ClickException(str(error)) from error
     try:
         click.echo(f"serving {boards}; for the tests:\n  export HIL_NETWORK={shlex.quote(str(path))}")
@@ -66,11 +67,8 @@ def serve(boards: str, interface: str | None, path: Path) -> None:
 )
 def status(path: Path) -> None:
     """Say what serves the network and who else uses it."""
-    try:
-        with Network.connect(path) as network:
-            facts = network.status()
-    except HilError as error:
-        raise click.ClickException(str(error)) from error
+    with one_message(), Network.connect(path) as network:
+        facts = network.status()
     where = "the virtual rack's router" if facts["kind"] == "lab" else "this machine"
     others = facts["clients"] - 1
     click.echo(f"{path}: firewall of {where}, boards in {facts['boards']}")

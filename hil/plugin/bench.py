@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hil.errors import HilError
+from hil.plugin.places import cloud_state_of
 from hil.plugin.reporting import account
 from hil.plugin.selection import rig_of
 
@@ -22,7 +23,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
 
     rig = rig_of(request.config)
     try:
-        with Bench(rig, request.config.getoption("--cloud-state")) as bench:
+        with Bench(rig, cloud_state_of(request.config)) as bench:
             bench.prepare(_platforms(request.session.items))
             yield bench
             account(request.config, bench)

@@ -12,6 +12,7 @@ import pytest
 
 from hil import __version__
 from hil.plugin.boards import BOARDS_KEY, EVIDENCE_KEY
+from hil.plugin.places import made_reports_of, reports_of
 from hil.plugin.selection import RIG_KEY
 from hil.report.summary import BoardSummary, RunSummary
 
@@ -30,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[STARTED_KEY] = time.monotonic()
     config.pluginmanager.register(Counter(config), "hil-summary")
     if _runs_suites(config) and getattr(config.option, "allure_report_dir", None) is None:
-        config.option.allure_report_dir = str(config.getoption("--reports") / "allure-results")
+        config.option.allure_report_dir = str(made_reports_of(config) / "allure-results")
         config.option.clean_alluredir = True
 
 
@@ -67,7 +68,9 @@ def account(config: pytest.Config, bench: Bench) -> None:
 
 def _entry(board: CloudBoard) -> BoardSummary:
     platform = board.platform
-    return BoardSummary(board.name, platform.name, board.device_id, platform.transport.value)
+    return BoardSummary(
+        board.name, platform.name, board.device_id, platform.transport.value, variant=board.slot.variant
+    )
 
 
 class Counter:
@@ -92,7 +95,7 @@ class Counter:
         summary.duration_s = time.monotonic() - config.stash[STARTED_KEY]
         if not (_runs_suites(config) or summary.boards) or session.config.option.collectonly:
             return
-        reports = config.getoption("--reports")
+        reports = reports_of(config)
         summary.write(reports / "summary.json")
         from hil.report.allure_results import write_environment
 
@@ -113,4 +116,5 @@ def _environment(config: pytest.Config) -> dict[str, str]:
         rig = config.stash[RIG_KEY]
         facts["rig"] = rig.name
         facts.update({f"device_os.{slot.name}": slot.device_os for slot in rig.slots})
+        facts.update({f"variant.{slot.name}": slot.variant for slot in rig.slots if slot.variant})
     return facts

@@ -13,12 +13,12 @@ from hil.device.platforms import PLATFORMS
 from hil.errors import UsageError
 
 if TYPE_CHECKING:
-    from hil.rig.rigfile import Rig
+    from hil.rig.rigfile import RigFile
 
-RIG_KEY = pytest.StashKey["Rig"]()
+RIG_KEY = pytest.StashKey["RigFile"]()
 
 
-def rig_of(config: pytest.Config) -> Rig:
+def rig_of(config: pytest.Config) -> RigFile:
     """The rig of this session, loaded at first use."""
     if RIG_KEY not in config.stash:
         from hil.rig.rigfile import find_rig, load_rig  # slow to import; only when a test asks for a board
@@ -79,7 +79,7 @@ def _wanted_platforms(metafunc: pytest.Metafunc) -> list[str]:
     return names or known
 
 
-def _chosen_slots(rig: Rig, boards: list[str]) -> set[str]:
+def _chosen_slots(rig: RigFile, boards: list[str]) -> set[str]:
     if not boards:
         return {slot.name for slot in rig.slots}
     chosen = {slot.name for slot in rig.slots if slot.name in boards or slot.platform in boards}

@@ -14,7 +14,7 @@ from hil.rig import flashing
 from hil.rig.board import Board
 from hil.rig.images import Image
 from hil.rig.provisioning import ServerPublicKeys
-from hil.rig.rigfile import Rig, SlotTable
+from hil.rig.rigfile import RigFile, SlotTable
 from hil.usb.discovery import UsbWatcher
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _POLL = 0.02
 class CloudBoard(Board):
     """A board that belongs to the cloud of this run. ``flashes`` counts what was really written."""
 
-    def __init__(self, slot: SlotTable, watcher: UsbWatcher, cloud: DeviceCloud, rig: Rig) -> None:
+    def __init__(self, slot: SlotTable, watcher: UsbWatcher, cloud: DeviceCloud, rig: RigFile) -> None:
         super().__init__(slot, watcher)
         self.settle = rig.timing.settle
         self._cloud = cloud

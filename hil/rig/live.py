@@ -15,7 +15,7 @@ from hil.netlab.client import Network
 from hil.rig.cloud_board import CloudBoard
 from hil.rig.images import FirmwareStore, Image
 from hil.rig.pool import BoardPool
-from hil.rig.rigfile import Rig, SlotTable
+from hil.rig.rigfile import RigFile, SlotTable
 from hil.usb.discovery import UsbWatcher
 
 NETWORK_VARIABLE = "HIL_NETWORK"
@@ -25,7 +25,7 @@ PROBE = "probe"
 class Bench:
     """Everything that the tests of one run share. Use as a context manager."""
 
-    def __init__(self, rig: Rig, cloud_state: Path) -> None:
+    def __init__(self, rig: RigFile, cloud_state: Path) -> None:
         self.rig = rig
         self.cloud = DeviceCloud(
             CloudConfig(

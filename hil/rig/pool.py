@@ -16,7 +16,7 @@ from hil.device.platforms import UsbMode
 from hil.errors import BoardNotFound, RigError
 from hil.rig.board import Board
 from hil.rig.locks import BoardHeld, PortLock
-from hil.rig.rigfile import Rig, SlotTable
+from hil.rig.rigfile import RigFile, SlotTable
 from hil.usb.discovery import UsbWatcher
 from hil.usb.sysfs import UsbBoard
 
@@ -59,7 +59,7 @@ class BoardPool:
 
     def __init__(
         self,
-        rig: Rig,
+        rig: RigFile,
         watcher: UsbWatcher,
         make_board: Callable[[SlotTable, UsbWatcher], Board] = Board,
         make_lock: Callable[[str], PortLock] = PortLock,
@@ -155,7 +155,7 @@ class BoardPool:
 
     @staticmethod
     def _suits(slot: SlotTable, platform: str, features: frozenset[str]) -> bool:
-        return slot.platform == platform and features <= frozenset(slot.features)
+        return slot.platform == platform and features <= slot.offers
 
     def _take(self, place: _Place) -> bool:
         """Lock the place and check its board; a board that fails is set aside."""
@@ -205,7 +205,7 @@ class BoardPool:
         return SlotStatus(place.slot, SlotState.FREE, "", usb)
 
     def _why(self, place: _Place, features: frozenset[str]) -> str:
-        lacking = features - frozenset(place.slot.features)
+        lacking = features - place.slot.offers
         if lacking:
             return f"{place.slot.name} has no {', '.join(sorted(lacking))}"
         status = self._status(place)

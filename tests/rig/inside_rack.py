@@ -20,7 +20,7 @@ from hil.errors import FlashError
 from hil.rig.board import Board
 from hil.rig.images import FirmwareStore
 from hil.rig.pool import BoardPool
-from hil.rig.rigfile import Rig, find_rig, load_rig
+from hil.rig.rigfile import RigFile, find_rig, load_rig
 from hil.usb import requests
 from hil.usb.discovery import UsbWatcher
 
@@ -36,7 +36,7 @@ PLATFORMS = ("photon", "electron", "argon", "boron")
 
 
 @pytest.fixture(scope="session")
-def rig() -> Rig:
+def rig() -> RigFile:
     return load_rig(find_rig())
 
 
@@ -47,14 +47,14 @@ def watcher() -> Iterator[UsbWatcher]:
 
 
 @pytest.fixture(scope="session")
-def pool(rig: Rig, watcher: UsbWatcher) -> Iterator[BoardPool]:
+def pool(rig: RigFile, watcher: UsbWatcher) -> Iterator[BoardPool]:
     made = BoardPool(rig, watcher)
     yield made
     made.close()
 
 
 @pytest.fixture(scope="session")
-def images(rig: Rig) -> FirmwareStore:
+def images(rig: RigFile) -> FirmwareStore:
     return FirmwareStore(rig.firmware.directory)
 
 

@@ -60,9 +60,14 @@ def user_dependency(platform: Platform, device_os: str) -> Dependency:
     return Dependency(ModuleFunction.SYSTEM_PART, index, SYSTEM_MODULE_VERSIONS[device_os])
 
 
+def is_built(platform: Platform) -> bool:
+    """Whether virtual boards of ``platform`` can be had: all but the Core."""
+    return platform.name != "core"
+
+
 def system_slots(platform: Platform, device_os: str) -> tuple[ModuleSlot, ...]:
     """Bootloader and system parts, in the order the board lists them. Raises ``UsageError`` for a Core."""
-    if platform.name == "core":
+    if not is_built(platform):
         raise UsageError("there is no virtual Core", hint="use a photon, electron or Gen 3 board")
     if platform.is_gen3:
         return _nrf_slots(platform, device_os)

@@ -9,24 +9,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hil.rig.rigfile import ENVIRONMENT, PlannedBoard, RigFile
+from hil.virtual.app.library import ApplicationLibrary
 from hil.virtual.kernel.kernel import VirtualKernel
 from hil.virtual.launch.powerstrip import VARIABLE as POWER_VARIABLE
 from hil.virtual.launch.powerstrip import PowerStrip
-from hil.virtual.launch.rackplan import PlannedBoard, RackPlan
 
 if TYPE_CHECKING:
     from hil.netlab.topology import Lab
-    from hil.virtual.app.library import ApplicationLibrary
     from hil.virtual.deviceos.board import VirtualBoard
     from hil.virtual.launch.rackprocess import Compose
 
 
-def board_rack(
-    plan: RackPlan, state: Path, mode: str = "normal", *, library: ApplicationLibrary | None = None
-) -> Compose:
-    """What ``rackprocess.start`` composes for ``plan``; the flash of each board persists below ``state``.
-
-    ``library`` has the twins that the boards run; without one they are those of the harness.
+def board_rack(rig: RigFile, state: Path, mode: str = "normal") -> Compose:
+    """What ``rackprocess.start`` composes for the boards of ``rig``; the flash of each persists below ``state``.
 
     ``mode`` is how the boards start: ``normal``, ``dfu``, ``listening`` or ``safe``.
     """
@@ -35,28 +31,29 @@ def board_rack(
     def compose(kernel: VirtualKernel) -> Iterator[Mapping[str, str]]:
         with ExitStack() as stack:
             # The network first: its helper programs must not inherit the kernel's descriptors.
-            socket, lab = _network(stack, kernel.base, plan)
-            kernel.start()
+            socket, lab = _network(stack, kernel.base, rig)
+            kernel.start(board.port for board in rig.boards)
             stack.callback(kernel.close)
+            library = ApplicationLibrary(rig.applications)
             boards = {
                 planned.port: _plug_in(stack, kernel, lab, planned, state, mode, library)
-                for planned in plan.boards
+                for planned in rig.boards
             }
             plugs = kernel.base / "power.sock"
             strip = PowerStrip(plugs, boards)
             stack.callback(strip.close)
-            yield {"HIL_RIG": str(plan.rig), "HIL_NETWORK": str(socket), POWER_VARIABLE: str(plugs)}
+            yield {ENVIRONMENT: str(rig.file), "HIL_NETWORK": str(socket), POWER_VARIABLE: str(plugs)}
 
     return compose
 
 
-def _network(stack: ExitStack, base: Path, plan: RackPlan) -> tuple[Path, Lab]:
+def _network(stack: ExitStack, base: Path, rig: RigFile) -> tuple[Path, Lab]:
     from hil.netlab.service import NetworkService
     from hil.netlab.topology import Lab
 
     lab = Lab()
     stack.callback(lab.close)
-    lab.create([board.slot for board in plan.boards])
+    lab.create([board.slot for board in rig.boards])
     path = base / "network.sock"
     service = NetworkService.for_lab(lab, path)
     stack.callback(service.close)
@@ -70,7 +67,7 @@ def _plug_in(
     planned: PlannedBoard,
     state: Path,
     mode: str,
-    library: ApplicationLibrary | None,
+    library: ApplicationLibrary,
 ) -> VirtualBoard:
     from hil.virtual.deviceos.board import BoardSpec, VirtualBoard
     from hil.virtual.hardware.memory import take_memory

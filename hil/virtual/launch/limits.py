@@ -1,0 +1,14 @@
+"""What a rig file may ask of the virtual rack."""
+
+from __future__ import annotations
+
+from hil.device.platforms import PLATFORMS, SYSTEM_MODULE_VERSIONS
+from hil.rig.rigfile import RackLimits
+from hil.virtual.hardware.factory import is_built
+from hil.virtual.kernel.kernel import port_paths
+
+
+def rack_limits() -> RackLimits:
+    """The platforms that can be built, the releases that they can run, the ports of the rack's bus."""
+    platforms = tuple(platform.name for platform in PLATFORMS if is_built(platform))
+    return RackLimits(platforms, tuple(SYSTEM_MODULE_VERSIONS), port_paths())
