@@ -53,7 +53,11 @@ def user_validity(bench: Bench) -> list[Validity]:
 
 
 def said(bench: Bench) -> str:
-    return b"".join(bench.open_serial()).decode()
+    """What the board writes to whoever opens its port and is ready to read a moment later."""
+    received = bench.open_serial()
+    assert received == []
+    bench.clock.advance(0.3)
+    return b"".join(received).decode()
 
 
 @pytest.fixture
@@ -88,6 +92,19 @@ def test_an_image_without_a_twin_is_loud(tmp_path: Path, name: str, library: App
     assert line.count("\n") == 1
     bench.normal.port.modem_lines(dtr=False, rts=False)
     assert said(bench) == line  # whoever comes next hears it too
+
+
+def test_who_reads_late_hears_it_again(tmp_path: Path) -> None:
+    bench = flashed(tmp_path, "argon", user_part("argon", b"HIL-APP:aquarium@1\n"))
+    line = said(bench)
+    received = bench.open_serial()
+    bench.clock.advance(1000)
+    assert set(received) == {line.encode()}
+    assert 10 < len(received) < 30
+    bench.normal.port.modem_lines(dtr=False, rts=False)
+    received.clear()
+    bench.clock.advance(1000)
+    assert received == []
 
 
 def test_an_image_without_a_name_is_loud(tmp_path: Path) -> None:
