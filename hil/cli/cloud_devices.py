@@ -31,7 +31,7 @@ from hil.cloud.state.serverkeys import ServerKeys
 from hil.cloud.state.store import keeping
 from hil.device.keys import load_private, load_public, public_der
 from hil.device.platforms import PLATFORMS, Transport, by_id, by_name
-from hil.errors import CloudError, HilError, UsageError
+from hil.errors import CloudError, HilError, StateInUse, UsageError
 
 _RUNNING = "running.json"
 _ANSWER_WITHIN = 10.0  # seconds
@@ -104,9 +104,7 @@ def _opened(state: Path, owner: str) -> Iterator[Services | None]:
     """The state itself, or ``None`` while a cloud runs on it."""
     try:
         services = Services.open(CloudConfig(state_dir=state, owner=owner), state)
-    except UsageError as error:
-        if "another cloud" not in error.what:
-            raise
+    except StateInUse:
         yield None
         return
     try:

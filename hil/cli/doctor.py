@@ -56,10 +56,8 @@ def examine(rig_path: Path, *, required: bool = False) -> list[Check]:
         cloud = rig.cloud if rig is not None else None
         return [
             checks.python_packages(),
-            checks.program("dfu-util", "dfu-util", "it flashes boards"),
+            *checks.programs(),
             checks.libusb(),
-            checks.program("nft", "nftables", "it is the firewall"),
-            checks.program("ip", "iproute2", "it lays the network"),
             _only_for_virtual_boards(fuse(), boards),
             _only_for_virtual_boards(rack, boards),
             *([trouble] if trouble else []),
@@ -71,6 +69,7 @@ def examine(rig_path: Path, *, required: bool = False) -> list[Check]:
             *checks.hub_switches(rig),
             checks.boards_present(rig, watcher, required=required),
             checks.allure(),
+            *checks.test_programs(),
         ]
     finally:
         watcher.stop()

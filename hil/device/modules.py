@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
-from hil.device.platforms import SYSTEM_MODULE_VERSIONS, Platform, UserPart, by_id
+from hil.device.platforms import Platform, UserPart, by_id
 from hil.errors import WireError
 
 PREFIX_SIZE = 24
@@ -48,6 +48,19 @@ class ModuleFunction(IntEnum):
     NCP_FIRMWARE = 7
     RADIO_STACK = 8
     ASSET = 9
+
+
+# The letter of each function in the JSON form of a Describe (protocol fact sheet 3.3).
+FUNCTION_LETTERS: dict[ModuleFunction, str] = {
+    ModuleFunction.NONE: "n",
+    ModuleFunction.RESOURCE: "r",
+    ModuleFunction.BOOTLOADER: "b",
+    ModuleFunction.MONOLITHIC: "m",
+    ModuleFunction.SYSTEM_PART: "s",
+    ModuleFunction.USER_PART: "u",
+    ModuleFunction.NCP_FIRMWARE: "c",
+    ModuleFunction.RADIO_STACK: "a",
+}
 
 
 class ModuleFlag(IntFlag):
@@ -245,8 +258,7 @@ def check_compatible(module: Module, platform: Platform, device_os: str) -> None
     """Raise ``WireError`` unless ``platform`` running ``device_os`` takes ``module``.
 
     The platform id must be the board's, and an application must lie exactly where the board loads one.
-    Dependencies are not looked at: a board takes such a module and goes to safe mode (see
-    :func:`unmet_dependencies`).
+    Dependencies are not looked at: a board takes such a module and goes to safe mode.
     """
     if module.platform_id != platform.id:
         raise WireError(
@@ -254,7 +266,7 @@ def check_compatible(module: Module, platform: Platform, device_os: str) -> None
             expected=f"platform {_platform_name(platform.id)}",
             found=f"platform {_platform_name(module.platform_id)}",
         )
-    application = ModuleFunction.MONOLITHIC if platform.id == 0 else ModuleFunction.USER_PART
+    application = ModuleFunction.MONOLITHIC if platform.family.monolithic else ModuleFunction.USER_PART
     if module.function is application:
         _check_location(module, _user_parts(platform, device_os))
     elif module.function in (ModuleFunction.NONE, ModuleFunction.MONOLITHIC, ModuleFunction.USER_PART):
@@ -263,19 +275,6 @@ def check_compatible(module: Module, platform: Platform, device_os: str) -> None
             expected=application.name.lower(),
             found=module.function.name.lower(),
         )
-
-
-def unmet_dependencies(module: Module, device_os: str) -> tuple[Dependency, ...]:
-    """The system parts ``module`` needs in a later version than Device OS ``device_os`` has.
-
-    Raises ``KeyError`` for a release whose module version is not known.
-    """
-    installed = SYSTEM_MODULE_VERSIONS[device_os]
-    return tuple(
-        need
-        for need in module.dependencies
-        if need.function is ModuleFunction.SYSTEM_PART and need.version > installed
-    )
 
 
 def _find_prefix(data: bytes) -> tuple[int, _Prefix]:

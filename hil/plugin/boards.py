@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 from hil.errors import HilError, RigError
-from hil.report.allure_results import label_board, name_peer, step
+from hil.report.allure_results import label_board, name_peer
 from hil.report.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -54,8 +53,14 @@ def peer(
     yield from _ready(request, bench, evidence, others[0], "probe", 1, True)
 
 
+class Firmware(Protocol):
+    """Built images. Without ``platform`` for the board of the test."""
+
+    def __call__(self, app: str, version: int = 1, platform: str | None = None) -> Image: ...
+
+
 @pytest.fixture
-def firmware(bench: Bench, board: CloudBoard) -> Callable[..., Image]:
+def firmware(bench: Bench, board: CloudBoard) -> Firmware:
     """``firmware(app, version=1, platform=<the board's>)``: a built image."""
 
     def image(app: str, version: int = 1, platform: str | None = None) -> Image:
@@ -77,15 +82,10 @@ def _ready(
     request.node.stash.setdefault(BOARDS_KEY, []).append(board)
     mark = board.serial.mark()
     evidence.add(f"serial log of {board.name}", "log", lambda: board.serial.text(mark))
-    with step(f"make {board.name} ready with {app} version {version}"):
-        _make_ready(bench, board, bench.image(app, version, platform), online)
+    _make_ready(bench, board, bench.image(app, version, platform), online)
     if app == "probe":
         board.probe.begin()
-    board.probe.narrate = step
-    try:
-        yield board
-    finally:
-        board.probe.narrate = nullcontext
+    yield board
 
 
 def _make_ready(bench: Bench, board: CloudBoard, image: Image, online: bool) -> None:

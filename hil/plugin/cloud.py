@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hil.report.evidence import Evidence
-from hil.report.narration import narrate
 
 if TYPE_CHECKING:
     from hil.cloud.sync.facade import DeviceCloud
@@ -16,27 +15,10 @@ if TYPE_CHECKING:
     from hil.rig.live import Bench
 
 
-VERBS = (
-    "call",
-    "read",
-    "publish",
-    "flash",
-    "disconnect",
-    "signal",
-    "ping",
-    "describe",
-    "wait_online",
-    "wait_offline",
-    "never_online",
-    "events.expect",
-    "events.absent",
-)
-
-
 @pytest.fixture
 def cloud(bench: Bench, board: CloudBoard, evidence: Evidence) -> DeviceCloud:
     """The cloud, with event waits that look back to the start of this test."""
-    cloud = narrate(bench.cloud, "cloud", VERBS)
+    cloud = bench.cloud
     mark = cloud.events.begin()
     evidence.add(f"cloud log of {board.name}", "log", lambda: "\n".join(cloud.device_log(board, since=mark)))
     return cloud

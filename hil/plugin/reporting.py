@@ -5,16 +5,20 @@ from __future__ import annotations
 import platform as host
 import time
 from collections import Counter as Tally
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from hil import __version__
+from hil.observe import observing
 from hil.plugin.boards import BOARDS_KEY, EVIDENCE_KEY
 from hil.plugin.places import made_reports_of, reports_of
 from hil.plugin.selection import RIG_KEY
+from hil.report.categories import category_of
+from hil.report.evidence import Exhibit
 from hil.report.summary import BoardSummary, RunSummary
+from hil.report.timeline import Timeline
 
 if TYPE_CHECKING:
     from hil.rig.cloud_board import CloudBoard
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
 SUMMARY_KEY = pytest.StashKey[RunSummary]()
 STARTED_KEY = pytest.StashKey[float]()
+TIMELINE_KEY = pytest.StashKey[Timeline]()
+DECIDED_KEY = pytest.StashKey[bool]()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -40,6 +46,16 @@ def _runs_suites(config: pytest.Config) -> bool:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Listen to everything that is done for this test, its fixtures included."""
+    from hil.report.allure_results import AllureSteps
+
+    with observing(AllureSteps()), observing(Timeline()) as timeline:
+        item.stash[TIMELINE_KEY] = timeline
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -47,14 +63,32 @@ def pytest_runtest_makereport(
     report = yield
     evidence = item.stash.get(EVIDENCE_KEY, None)
     wanted = report.failed or (item.config.getoption("--keep") and call.when == "call")
-    if evidence is not None and wanted and call.when in ("setup", "call"):
+    if wanted and call.when in ("setup", "call"):
         from hil.report.allure_results import attach
 
-        attach(evidence.collect())
+        attach([*(evidence.collect() if evidence is not None else ()), *_timeline(item)])
+    _file(item, call, report)
     if call.when == "call" and item.stash.get(BOARDS_KEY, []):
         board = item.stash[BOARDS_KEY][0]
         report.user_properties.append(("board", board.name))
     return report
+
+
+def _timeline(item: pytest.Item) -> Iterator[Exhibit]:
+    timeline = item.stash.get(TIMELINE_KEY, None)
+    if timeline is not None and timeline.entries:
+        yield Exhibit("timeline", "txt", timeline.text().encode())
+
+
+def _file(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    """File a failed test under its category. The first phase that did not pass decides, as it does for Allure."""
+    if report.passed or item.stash.get(DECIDED_KEY, False):
+        return
+    item.stash[DECIDED_KEY] = True
+    if report.failed:
+        from hil.report.allure_results import file_under
+
+        file_under(category_of(call.excinfo.value if call.excinfo is not None else None))
 
 
 def account(config: pytest.Config, bench: Bench) -> None:

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.device.keys import ServerAddress
-from hil.device.platforms import Platform, UsbMode, version_tuple
+from hil.device.platforms import Platform, UsbMode
+from hil.device.releases import version_tuple
+from hil.device.requests import ControlRequest
 from hil.errors import BoardNotFound, RigError
+from hil.observe import verb
 from hil.rig import flashing, provisioning
 from hil.rig.images import Image
 from hil.rig.power import PowerSwitch, cycle, power_for
@@ -72,6 +75,11 @@ class Board:
         return self.slot.name
 
     @property
+    def actor(self) -> str:
+        """Who acts in what the board does: the board by its name."""
+        return self.name
+
+    @property
     def platform(self) -> Platform:
         return self.slot.board_platform
 
@@ -117,7 +125,7 @@ class Board:
     @property
     def has_control(self) -> bool:
         """Whether this platform has the control interface; only the Core has none."""
-        return self.platform.id != 0
+        return self.platform.has_control_interface
 
     @property
     def enumeration(self) -> tuple[int, int]:
@@ -197,6 +205,7 @@ class Board:
 
     # -- modes ---------------------------------------------------------------------------------------------
 
+    @verb
     def wait_ready(self, within: float = READY_WITHIN, stable: float = RESTART_STABLE) -> UsbBoard:
         """Wait until the board is in normal mode, answers, and stays so for ``stable`` seconds.
 
@@ -223,6 +232,7 @@ class Board:
             raise RigError(f"{self} did not restart within {within:g} s", found=str(self.usb))
         self.wait_ready(within)
 
+    @verb
     def reset(self, within: float = READY_WITHIN) -> None:
         """Reset the board and wait until it answers again; out of DFU mode too."""
         if self.usb.mode is UsbMode.DFU:
@@ -233,14 +243,17 @@ class Board:
             self.enter_dfu()
             self.leave_dfu(within)
 
+    @verb
     def reset_hard(self, within: float = READY_WITHIN) -> None:
         """Reset at once, also when application and system are stuck (raw request 40)."""
-        self.expect_restart(lambda: self.control().raw_out(requests.RESET), within)
+        self.expect_restart(lambda: self.control().raw_out(ControlRequest.RESET), within)
 
+    @verb
     def power_cycle(self, off_for: float = 2.0, within: float = READY_WITHIN) -> None:
         """Cut the power for ``off_for`` seconds and wait until the board answers again."""
         self.expect_restart(lambda: cycle(self.power, off_for), within)
 
+    @verb
     def enter_dfu(self, within: float = 15.0) -> DfuUtil:
         """Bring the board into DFU mode, if it is not there yet: by touch, else by control request 50."""
         usb = self.usb
@@ -265,6 +278,7 @@ class Board:
             requests.enter_dfu(self.control())
         return self._watcher.wait(self.port, UsbMode.DFU, within)
 
+    @verb
     def leave_dfu(self, within: float = READY_WITHIN, stable: float = RESTART_STABLE) -> None:
         """Send the board from DFU mode back to its application and wait until it answers."""
         usb = self.usb
@@ -273,10 +287,12 @@ class Board:
             self._watcher.wait_gone(usb, within)
         self.wait_ready(within, stable)
 
+    @verb
     def enter_safe_mode(self, within: float = READY_WITHIN) -> None:
         """Restart without the application."""
         self.expect_restart(lambda: requests.enter_safe_mode(self.control()), within)
 
+    @verb
     def enter_listening(self, within: float = 15.0) -> Console:
         """Bring the board into listening mode and return its serial console."""
         try:
@@ -291,6 +307,7 @@ class Board:
         self.serial.wait_attached(within)
         return Console(self.serial)
 
+    @verb
     def leave_listening(self, within: float = 15.0) -> None:
         """Leave listening mode."""
         requests.stop_listening(self.control())
@@ -324,6 +341,7 @@ class Board:
             return None
         return RunningFirmware(info.app, info.version, info.build, info.os)
 
+    @verb
     def flash(
         self, image: Image | Path | bytes, *, force: bool = False, progress: flashing.Progress | None = None
     ) -> flashing.FlashReport:
@@ -333,6 +351,7 @@ class Board:
         """
         return flashing.flash(self, flashing.as_image(self, image), force=force, progress=progress)
 
+    @verb
     def provision(
         self, server: provisioning.ServerPublicKeys, address: ServerAddress | str
     ) -> provisioning.ProvisionReport:

@@ -9,7 +9,6 @@ import errno
 import os
 import re
 import shlex
-import shutil
 import socket
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,12 +18,12 @@ from pathlib import Path
 from hil import ports, resources
 from hil.errors import RigError, UsageError
 from hil.rig.pool import BoardPool, SlotState
+from hil.rig.programs import find_program
 from hil.rig.rigfile import RigFile, UhubctlTable, load_rig
 from hil.usb.discovery import UsbWatcher
 from hil.usb.sysfs import UsbBoard
 
 _RULES_FOLDERS = (Path("/etc/udev/rules.d"), Path("/run/udev/rules.d"), Path("/usr/lib/udev/rules.d"))
-_SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 RIG_FILE = "rig file"
 # In a checkout, where scripts/setup puts it.
 _ALLURE = resources.folder("rigs").parent / "scripts/report/node_modules/.bin/allure"
@@ -69,11 +68,6 @@ def python_packages() -> Check:
     return Check(name, Verdict.OK, f"all {len(required)}")
 
 
-def find_program(program: str) -> str | None:
-    """Where a program is, the system's administrative folders included."""
-    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}")
-
-
 def program(name: str, package: str, purpose: str, *, required: bool = True) -> Check:
     """Whether a program of Debian package ``package`` is there."""
     path = find_program(name)
@@ -81,6 +75,24 @@ def program(name: str, package: str, purpose: str, *, required: bool = True) -> 
         return Check(name, Verdict.OK, path)
     verdict = Verdict.MISSING if required else Verdict.WARNING
     return Check(name, verdict, f"not found; {purpose}", f"sudo apt-get install {package}", (package,))
+
+
+def programs() -> list[Check]:
+    """The programs that a rack is driven with, and those that people look at it with."""
+    return [
+        program("dfu-util", "dfu-util", "it flashes boards"),
+        program("nft", "nftables", "it is the firewall"),
+        program("ip", "iproute2", "it lays the network"),
+        program("lsusb", "usbutils", "it shows what is on USB", required=False),
+        program("udevadm", "udev", "it puts the rules for real boards into force", required=False),
+    ]
+
+
+def test_programs() -> list[Check]:
+    """What the harness's own tests use besides."""
+    only = "only `make test` needs it"
+    wanted = {"g++": "g++", "mosquitto": "mosquitto", "node": "nodejs", "npm": "npm"}
+    return [program(name, package, only, required=False) for name, package in wanted.items()]
 
 
 def libusb() -> Check:
@@ -192,7 +204,9 @@ def find_boards() -> tuple[UsbWatcher, Check | None]:
 def apt_line(checks: list[Check]) -> str:
     """One command for all missing Debian packages; empty when there are none."""
     packages = sorted({package for check in checks for package in check.packages})
-    return f"sudo apt-get install -y {' '.join(packages)}" if packages else ""
+    if not packages:
+        return ""
+    return f"sudo apt-get update && sudo apt-get install -y --no-install-recommends {' '.join(packages)}"
 
 
 def _node(board: UsbBoard) -> str:

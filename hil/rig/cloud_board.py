@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from hil.device.keys import ServerAddress
 from hil.device.platforms import UsbMode
 from hil.errors import CloudError, HilError, RigError
+from hil.observe import announce, verb
 from hil.rig import flashing
 from hil.rig.board import Board
 from hil.rig.images import Image
@@ -39,6 +40,7 @@ class CloudBoard(Board):
 
     # -- getting ready -----------------------------------------------------------------------------------
 
+    @verb
     def make_ready(self, image: Image, *, online: bool = True) -> None:
         """Give the board the cloud's keys, ``image`` and (unless ``online`` is false) its connection.
 
@@ -52,6 +54,7 @@ class CloudBoard(Board):
         if online:
             self.come_online()
 
+    @verb
     def join(self) -> None:
         """Write the cloud's key and address into the board and register the board's key at the cloud."""
         report = self.provision(self._cloud.server_keys, self._server_address)
@@ -68,6 +71,7 @@ class CloudBoard(Board):
         if self.flash(image).written:
             self.flashes += 1
 
+    @verb
     def come_online(self, within: float = ONLINE_WITHIN) -> None:
         """Wait until the board is online; one that stays away is reset once. Raises ``CloudError``."""
         if self._cloud.online(self) and self.probe.connected():
@@ -88,17 +92,20 @@ class CloudBoard(Board):
                     hint="look at the attached cloud and serial logs; is the path to the cloud open?",
                 ) from error
 
+    @verb
     def flash_unchecked(self, data: bytes, address: int) -> None:
         """Write whatever ``data`` is, as a bare ``dfu-util`` would; see ``flashing.flash_unchecked``."""
         flashing.flash_unchecked(self, data, address)
 
     # -- away and back -----------------------------------------------------------------------------------
 
+    @verb
     def disconnect(self) -> None:
         """Have the board say goodbye and stay away."""
         self.probe.disconnect()
         self._cloud.wait_offline(self, within=OFFLINE_WITHIN)
 
+    @verb
     def connect(self) -> None:
         """Have the board come back."""
         mark = self._cloud.mark()
@@ -106,6 +113,7 @@ class CloudBoard(Board):
         self._cloud.wait_online(self, within=ONLINE_WITHIN, since=mark)
         self.probe.wait_connected(ONLINE_WITHIN)
 
+    @verb
     def subscribe(self, prefix: str) -> None:
         """Have the probe subscribe, and wait until the cloud knows."""
         self.probe.subscribe(prefix)
@@ -119,6 +127,7 @@ class CloudBoard(Board):
                 )
             time.sleep(_POLL)
 
+    @verb
     def restart(self) -> None:
         """Reset the board at once and wait until it is online again."""
         mark = self._cloud.mark()
@@ -126,6 +135,7 @@ class CloudBoard(Board):
         self._cloud.wait_online(self, within=ONLINE_WITHIN, since=mark)
         self.probe.wait_connected(ONLINE_WITHIN)
 
+    @verb
     def reconnect(self) -> None:
         """Go offline and online again."""
         self.disconnect()
@@ -134,22 +144,25 @@ class CloudBoard(Board):
     @contextmanager
     def registered_with(self, public_key: bytes) -> Iterator[None]:
         """For a ``with`` block the cloud takes ``public_key`` (SPKI DER) for the board's; its session is dropped."""
-        self._register(public_key)
-        try:
-            self._cloud.disconnect(self)
-            yield
-        finally:
-            self._register(self.public_key())
+        with announce(self.actor, "registered with another key"):
+            self._register(public_key)
+            try:
+                self._cloud.disconnect(self)
+                yield
+            finally:
+                self._register(self.public_key())
 
     @contextmanager
     def trusting(self, keys: ServerPublicKeys) -> Iterator[None]:
         """For a ``with`` block the board trusts another cloud's keys."""
-        self.provision(keys, self._server_address)
-        try:
-            yield
-        finally:
-            self.join()
+        with announce(self.actor, "trusting another cloud"):
+            self.provision(keys, self._server_address)
+            try:
+                yield
+            finally:
+                self.join()
 
+    @verb
     def come_back(self) -> None:
         """Bring a board that is not in normal mode (bootloader, just plugged in, listening) there."""
         if not self.present:
@@ -159,6 +172,7 @@ class CloudBoard(Board):
         elif self.is_listening():
             self.leave_listening()
 
+    @verb
     def recover(self) -> None:
         """Give a board that fails another start. Raises ``RigError``."""
         self.come_back()

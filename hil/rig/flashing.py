@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hil.device.modules import Dependency, Module, ModuleFunction, check_compatible
-from hil.device.platforms import SYSTEM_MODULE_VERSIONS, UsbMode
-from hil.errors import BoardNotFound, FlashError, HilError, WireError
+from hil.device.platforms import UsbMode
+from hil.device.releases import SYSTEM_MODULE_VERSIONS
+from hil.errors import BoardNotFound, FlashError, HilError, ImageRefused, NotRunning, WireError
 from hil.rig.images import Image, read_build, read_image
 from hil.usb import requests
 from hil.usb.control import RequestTimeout
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]  # bytes so far, bytes in all
 
-OLD_GEN3_USER_PART = 0x000D4000
 _BLANK = b"\xff" * 4096
 _BOOT_WITHIN = 60.0
 _RECOVER = "plug it in or reset it, then flash again: a board in DFU mode is fine"
@@ -43,7 +43,7 @@ class FlashReport:
 
 
 def as_image(board: Board, image: Image | Path | bytes) -> Image:
-    """The image in a file or in bytes. Raises ``FlashError`` when it is broken."""
+    """The image in a file or in bytes. Raises ``ImageRefused`` when it is broken."""
     if isinstance(image, Image):
         return image
     try:
@@ -74,7 +74,7 @@ def flash(
 
 
 def check(board: Board, module: Module, installed: tuple[InstalledModule, ...] = ()) -> None:
-    """Whether ``board`` can run ``module``: platform, place, dependencies. Raises ``FlashError``."""
+    """Whether ``board`` can run ``module``: platform, place, dependencies. Raises ``ImageRefused``."""
     try:
         check_compatible(module, board.platform, board.device_os)
     except WireError as error:
@@ -82,7 +82,7 @@ def check(board: Board, module: Module, installed: tuple[InstalledModule, ...] =
     for need in module.dependencies:
         have = _system_version(board, need, installed)
         if need.function is ModuleFunction.SYSTEM_PART and have is not None and have < need.version:
-            raise FlashError(
+            raise ImageRefused(
                 f"image does not suit {board}",
                 expected=f"Device OS with {need}",
                 found=f"Device OS {board.device_os} (version {have})",
@@ -90,12 +90,12 @@ def check(board: Board, module: Module, installed: tuple[InstalledModule, ...] =
             )
 
 
-def _refused(board: Board, error: OSError | HilError) -> FlashError:
+def _refused(board: Board, error: OSError | HilError) -> ImageRefused:
     if isinstance(error, HilError):
-        return FlashError(
+        return ImageRefused(
             f"{error.what}; nothing was written to {board}", expected=error.expected, found=error.found
         )
-    return FlashError(f"cannot read the image for {board}", found=str(error))
+    return ImageRefused(f"cannot read the image for {board}", found=str(error))
 
 
 def _system_version(board: Board, need: Dependency, installed: tuple[InstalledModule, ...]) -> int | None:
@@ -144,21 +144,21 @@ def _matches(there: InstalledModule, module: Module) -> bool:
 
 
 def _write(dfu: DfuUtil, module: Module, progress: Progress | None) -> None:
-    if dfu.board.platform.is_gen3 and module.start != OLD_GEN3_USER_PART:
+    family = dfu.board.platform.family
+    if family.later_user_part is not None and module.start != family.user_part.start:
         # Bootloaders that know the 256 KB part clear the old one themselves; others would load it first.
-        dfu.download(INTERNAL_FLASH, OLD_GEN3_USER_PART, _BLANK)
-    # Images of the Core must have an even length.
-    data = module.data + b"\xff" * (len(module.data) % 2 if dfu.board.platform.id == 0 else 0)
+        dfu.download(INTERNAL_FLASH, family.user_part.start, _BLANK)
+    data = module.data + b"\xff" * (-len(module.data) % family.image_alignment)
     report = None if progress is None else lambda done: progress(done, len(data))
     dfu.download(INTERNAL_FLASH, module.start, data, report)
-    if dfu.board.platform.id == 0 and dfu.upload(INTERNAL_FLASH, module.start, len(data)) != data:
+    if family.read_back and dfu.upload(INTERNAL_FLASH, module.start, len(data)) != data:
         raise FlashError(f"{dfu.name} does not hold what was written", hint="flash again; look at the cable")
 
 
 def flash_unchecked(board: Board, data: bytes, address: int) -> None:
     """Write ``data`` at ``address`` of internal flash without a look at it, as a bare ``dfu-util`` would.
 
-    Raises ``FlashError`` with the cause when the board does not run what was written.
+    Raises ``NotRunning`` with the cause when the board does not run what was written.
     """
     dfu = board.enter_dfu()
     dfu.download(INTERNAL_FLASH, address, data)
@@ -166,7 +166,7 @@ def flash_unchecked(board: Board, data: bytes, address: int) -> None:
     running = board.firmware()
     written = read_build(data)
     if running is None or running.build != written:
-        raise FlashError(
+        raise NotRunning(
             f"{board} does not run what was written",
             expected=f"build {written}",
             found=_why_not(board, data),
@@ -178,7 +178,7 @@ def _why_not(board: Board, data: bytes) -> str:
     """What is wrong with an image that a board does not run."""
     try:
         check(board, as_image(board, data).module)
-    except FlashError as error:
+    except ImageRefused as error:
         return "; ".join(part for part in (error.what, error.found) if part)
     return "an image without a visible fault"
 
@@ -193,7 +193,7 @@ def _confirm(board: Board, image: Image) -> None:
     there = _user_parts(installed)
     good = [part for part in there if _matches(part, image.module)]
     if not good or (good[0].sha256 is not None and good[0].sha256 != image.module.sha256):
-        raise FlashError(
+        raise NotRunning(
             f"{board} does not run the image that was flashed",
             expected=str(image),
             found=", ".join(str(part) for part in there) or "no application",

@@ -42,9 +42,13 @@ class Image:
         head[place + 4 : place + 8] = (self.module.end + len(filler)).to_bytes(4, "little")
         return read_image(resign(bytes(head) + filler + tail))
 
+    @property
+    def name(self) -> str:
+        """Application and version, such as ``probe@2``."""
+        return f"{self.app}@{self.version}" if self.app else "image"
+
     def __str__(self) -> str:
-        name = f"{self.app}@{self.version}" if self.app else "image"
-        return f"{name} ({self.module})"
+        return f"{self.name} ({self.module})"
 
 
 def read_image(data: bytes, path: Path | None = None) -> Image:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from hil.errors import RigError, UsageError
+from hil.rig.programs import find_program
 from hil.rig.rigfile import CommandTable, NoPowerTable, SlotTable, UhubctlTable
 
 OFF_FOR = 2.0  # seconds without power that a power cycle lasts
@@ -61,10 +62,11 @@ class NoPower:
 
 def run_uhubctl(arguments: list[str]) -> str:
     """What ``uhubctl`` prints. Raises ``RigError`` if it is missing or fails."""
+    program = find_program("uhubctl")
+    if program is None:
+        raise RigError("uhubctl is not installed", hint="sudo apt-get install uhubctl")
     try:
-        done = subprocess.run(["uhubctl", *arguments], capture_output=True, text=True, timeout=30)
-    except FileNotFoundError as error:
-        raise RigError("uhubctl is not installed", hint="sudo apt-get install uhubctl") from error
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=30)
     except subprocess.TimeoutExpired as error:
         raise RigError("uhubctl took too long", hint="is the hub still there?") from error
     if done.returncode:

@@ -87,7 +87,9 @@ class ScriptedDevice:
                 self._socket = connection
                 self._session = TcpClientSession(self._key, bytes.fromhex(self.device_id), self._server_key)
                 self._receiver = self._new_receiver()
-                self._talk(connection, self._session)
+                # A cloud that hangs up with something unread resets the connection: the device dials again.
+                with contextlib.suppress(ConnectionError):
+                    self._talk(connection, self._session)
 
     def _talk(self, connection: socket.socket, session: TcpClientSession) -> None:
         greeted = False

@@ -1,4 +1,4 @@
-"""Runs inside a virtual rack, started by ``test_rack_in_virtual_rack.py``: the rack room on whole boards.
+"""Runs inside a virtual rack, started by ``test_in_virtual_rack.py``: the rig room on whole boards.
 
 Nothing here knows that the boards are virtual: udev, libusb, dfu-util and ttys are the system's own.
 """
@@ -16,7 +16,7 @@ import pytest
 
 from hil.device import keys
 from hil.device.platforms import UsbMode
-from hil.errors import FlashError
+from hil.errors import FlashError, ImageRefused
 from hil.rig.board import Board
 from hil.rig.images import FirmwareStore
 from hil.rig.pool import BoardPool
@@ -149,9 +149,9 @@ def test_a_flash_that_breaks_off_is_named_and_the_next_one_recovers(
 def test_bad_images_are_refused_before_the_board_is_touched(argon: Board, images: FirmwareStore) -> None:
     good = images.image("probe", "1", argon.platform)
     before = argon.usb.address
-    with pytest.raises(FlashError, match="CRC"):
+    with pytest.raises(ImageRefused, match="CRC"):
         argon.flash(good.data[:-1] + bytes([good.data[-1] ^ 1]))
-    with pytest.raises(FlashError, match="another platform"):
+    with pytest.raises(ImageRefused, match="another platform"):
         argon.flash(images.image("probe", "1", load_rig(find_rig()).slots[3].board_platform))
     assert argon.usb.address == before
 

@@ -18,7 +18,7 @@ from hil.rig import checks
 from hil.rig.checks import Verdict
 from hil.rig.rigfile import load_rig
 from hil.usb.sysfs import UsbBoard
-from tests.rig.test_rack_cli import EmptyBus
+from tests.rig.test_cli import EmptyBus
 
 WRONG = 'name = "x"\n[cloud]\nhost = "h"\n[[slots]]\nname = "a"\nplatfrom = "argon"\n'
 

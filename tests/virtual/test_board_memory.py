@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hil.device.platforms import SYSTEM_MODULE_VERSIONS, by_name
+from hil.device.platforms import by_name
+from hil.device.releases import system_module_version
 from hil.virtual.hardware.loader import Boot
 from hil.virtual.hardware.machine import Machine
 from hil.virtual.hardware.memory import take_memory
@@ -84,7 +85,7 @@ def test_a_newer_release_keeps_keys_and_application(tmp_path: Path, name: str, o
         for module in after.system_describe().modules
         if module.function == "s" and module.index == 1
     }
-    assert versions == {SYSTEM_MODULE_VERSIONS[new]}
+    assert versions == {system_module_version(new)}
     assert said == (
         f"its system parts were of Device OS {old} and are of {new} now; keys and application are kept",
     )

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hil.errors import UsageError
+from hil.errors import StateInUse, UsageError
 
 Row = sqlite3.Row
 
@@ -134,7 +134,7 @@ def _claim(path: Path) -> int:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
-        raise UsageError(
+        raise StateInUse(
             f"another cloud uses {path.parent}",
             expected="one cloud per state directory",
             hint="stop it, or choose another state directory",

@@ -8,6 +8,7 @@ from hil.cloud.state.names import DeviceRef, device_id_of
 from hil.cloud.state.presence import Contact
 from hil.cloud.sync.logs import Mark
 from hil.cloud.sync.running import Running
+from hil.observe import verb
 
 
 class Presences(Running):
@@ -17,6 +18,7 @@ class Presences(Running):
         """Whether the cloud believes that the device can be reached."""
         return self.core.services.presence.online(device_id_of(device))
 
+    @verb
     def wait_online(self, device: DeviceRef, within: float = 30.0, since: Mark | None = None) -> None:
         """Wait until a device is online; with ``since``, until it has come online anew after that moment.
 
@@ -37,6 +39,7 @@ class Presences(Running):
         if not contacts.wait_until(lambda: self.online(device_id), within=left):
             raise self._still(device_id, "offline", within)
 
+    @verb
     def wait_offline(self, device: DeviceRef, within: float = 30.0) -> None:
         """Wait until a device is offline. Raises ``AssertionError`` with the end of the device's log."""
         device_id = device_id_of(device)
@@ -44,6 +47,7 @@ class Presences(Running):
         if not contacts.wait_until(lambda: not self.online(device_id), within=within):
             raise self._still(device_id, "online", within)
 
+    @verb
     def never_online(self, device: DeviceRef, for_: float = 10.0) -> bool:
         """Whether nothing authentic comes from a device for ``for_`` seconds from now."""
         device_id = device_id_of(device)

@@ -14,12 +14,14 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
+from hil.errors import Signal
+
 T = TypeVar("T")
 Complain = Callable[[str, BaseException], None]
 """Told what the application was doing and what it raised."""
 
 
-class ApplicationFault(Exception):
+class ApplicationFault(Signal):
     """The application raised an error, or ended before it got to the work."""
 
 

@@ -11,7 +11,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hil.device.platforms import SYSTEM_MODULE_VERSIONS, Platform
+from hil.device.platforms import Platform
+from hil.device.releases import known_releases
 from hil.virtual.hardware.factory import factory_module, system_slots
 from hil.virtual.hardware.flash import write_atomically
 from hil.virtual.hardware.loader import Boot, boot
@@ -80,7 +81,7 @@ def _label(directory: Path, platform: Platform, device_os: str) -> Label | None:
 
 def _install_release(directory: Path, platform: Platform, old: str, new: str) -> str:
     internal = open_memories(platform, directory)[0]
-    for slot in system_slots(platform, old) if old in SYSTEM_MODULE_VERSIONS else ():
+    for slot in system_slots(platform, old) if old in known_releases() else ():
         internal.fill(slot.start, slot.max_size)
     for slot in system_slots(platform, new):
         internal.program(slot.start, factory_module(platform, slot))

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.device.modules import ModuleFunction, build
-from hil.device.platforms import Platform, version_tuple
+from hil.device.platforms import Platform
+from hil.device.releases import version_tuple
 from hil.virtual.app.library import ApplicationLibrary
 from hil.virtual.hardware.factory import TINKER_VERSION, application_payload, user_dependency
 from hil.virtual.hardware.flash import write_atomically
