@@ -24,6 +24,9 @@ RIG_KEY = pytest.StashKey["RigFile"]()
 MISUSE_KEY = pytest.StashKey[str]()
 NOWHERE = "none"  # the parameter of a test that no board of the rig, or none that was chosen, can run
 BOARD_FIXTURES = frozenset({"board", "boards"})
+FOUNDATION = frozenset(
+    {"rig", "evidence"}
+)  # what ``board`` is made of; nobody else's fixture of that name is
 
 
 def project_of(config: pytest.Config) -> Project:
@@ -99,7 +102,7 @@ def companions(config: pytest.Config, platform: str, slot: str, wanted: Need) ->
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Turn a test that asks for a board into one item for each platform, or each board with ``--each-board``."""
-    if not BOARD_FIXTURES & set(metafunc.fixturenames):
+    if not _asks_for_board(metafunc.fixturenames):
         return
     try:
         parameters = _parameters(metafunc)
@@ -127,6 +130,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left]
 
 
+def _asks_for_board(fixtures: Iterable[str]) -> bool:
+    """Whether a test with these fixtures, and what they ask for in turn, wants a board of the rig."""
+    asked = set(fixtures)
+    return bool(BOARD_FIXTURES & asked) and asked >= FOUNDATION
+
+
 def _parameters(metafunc: pytest.Metafunc) -> Sequence[str | ParameterSet]:
     """Platforms or slots to run a test on; one skipped item with the reason where there is none."""
     config, wanted = metafunc.config, need(metafunc.definition)
@@ -143,6 +152,8 @@ def _parameters(metafunc: pytest.Metafunc) -> Sequence[str | ParameterSet]:
 
 def parameter_of(item: pytest.Item) -> str | None:
     """The platform (or slot) that an item was made for; ``None`` for one without a board."""
+    if not _asks_for_board(getattr(item, "fixturenames", ())):
+        return None
     callspec = getattr(item, "callspec", None)
     value = callspec.params.get("board") if callspec is not None else None
     return value if isinstance(value, str) else None

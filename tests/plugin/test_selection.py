@@ -50,7 +50,10 @@ import pytest
 from hil.plugin.selection import candidates, companions, need
 
 @pytest.fixture
-def board(request):
+def rig(): ...
+
+@pytest.fixture
+def board(request, rig, evidence):
     slots = candidates(request.config, request.param, need(request.node))
     print("\\nslots:", request.node.name, *slots)
     print("application:", request.node.name, need(request.node).application)
@@ -75,8 +78,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 
 
 def _collect(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    plugins = ("-p", "hil.plugin.options", "-p", "hil.plugin.selection", "-p", "no:cacheprovider")
-    return project.runpytest_subprocess(*plugins, "--rig", "rig.toml", *arguments)
+    return project.runpytest_subprocess("-p", "no:cacheprovider", "--rig", "rig.toml", *arguments)
 
 
 def _ids(result: pytest.RunResult) -> list[str]:
