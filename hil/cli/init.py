@@ -71,7 +71,8 @@ def checked_name(name: str) -> str:
     """``name``, if an application can be called so. Raises ``UsageError``."""
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"an application cannot be called {name!r}", expected="up to 32 letters, digits and _, a letter first"
+            f"an application cannot be called {name!r}",
+            expected="up to 32 letters, digits and _, a letter first",
         )
     taken = sorted(path.parent.name for path in resources.folder("firmware").glob("*/twin.py"))
     if name in taken:
@@ -124,7 +125,9 @@ def _settings(path: Path, table: str) -> Outcome:
         tomllib.loads(new)
     except (tomllib.TOMLDecodeError, TypeError) as error:
         raise UsageError(
-            f"[tool.hil] cannot be added to {path}", found=str(error), hint=f"correct the file, or add:\n{table}"
+            f"[tool.hil] cannot be added to {path}",
+            found=str(error),
+            hint=f"correct the file, or add:\n{table}",
         ) from error
     path.write_text(new)
     return Outcome("added" if old else "new", path, "[tool.hil]")
