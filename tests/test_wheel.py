@@ -32,6 +32,11 @@ def test_rigs_rules_and_applications_travel_inside_the_package(wheel: Path) -> N
     assert {name.partition("/")[0] for name in names} == {"hil", "hil-0.1.0.dist-info"}
 
 
+def test_pytest_is_told_of_the_plugin(wheel: Path) -> None:
+    points = zipfile.ZipFile(wheel).read("hil-0.1.0.dist-info/entry_points.txt").decode()
+    assert "[pytest11]\nhil = hil.plugin\n" in points
+
+
 def test_an_installed_hil_finds_what_it_needs_in_a_team_s_project(wheel: Path, tmp_path: Path) -> None:
     site, team = tmp_path / "site", tmp_path / "team"
     (team / "suites").mkdir(parents=True)
