@@ -24,9 +24,8 @@ RIG_KEY = pytest.StashKey["RigFile"]()
 MISUSE_KEY = pytest.StashKey[str]()
 NOWHERE = "none"  # the parameter of a test that no board of the rig, or none that was chosen, can run
 BOARD_FIXTURES = frozenset({"board", "boards"})
-FOUNDATION = frozenset(
-    {"rig", "evidence"}
-)  # what ``board`` is made of; nobody else's fixture of that name is
+# What ``board`` is made of; a fixture or parameter of that name in somebody else's repository is not.
+FOUNDATION = frozenset({"rig", "evidence"})
 
 
 def project_of(config: pytest.Config) -> Project:
