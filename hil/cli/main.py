@@ -12,6 +12,7 @@ COMMANDS = {
     "boards": "what is on USB, which slot it is, who holds it",
     "cloud": "run the Device Cloud on its own",
     "doctor": "what is missing on this machine, and what mends it",
+    "init": "write the first files of a repository with firmware of its own",
     "network": "the network service of a bench",
     "rack": "run a command in a virtual rack",
 }
@@ -45,7 +46,8 @@ def main() -> None:
 
     \b
     A first run:   hil doctor
-                   hil rack run -- pytest suites
+                   hil init
+                   hil rack run -- pytest
     """
 
 

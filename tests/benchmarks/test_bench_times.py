@@ -83,5 +83,5 @@ def test_plugin_prints_its_table(capsys: pytest.CaptureFixture[str]) -> None:
         "3 empty tests",
         "1 empty test",
         "import options, selection",
-        "import all of conftest",
+        "import all of the plugin",
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import runpy
 import socket
 from pathlib import Path
 
@@ -28,13 +27,10 @@ def run(pytester: pytest.Pytester, *options: str, host: str = "127.0.0.1", tcp: 
     """What a run says that must end at once."""
     (pytester.path / "rig.toml").write_text(RIG.format(host=host, tcp=tcp))
     pytester.makepyfile("def test_it(board): ...")
-    plugins = [
-        word for name in runpy.run_path(str(ROOT / "conftest.py"))["pytest_plugins"] for word in ("-p", name)
-    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.delenv("HIL_RIG", raising=False)
-        done = pytester.runpytest_subprocess(*plugins, "--rig", "rig.toml", *options)
+        done = pytester.runpytest_subprocess("--rig", "rig.toml", *options)
     assert done.ret == 3
     said = done.stdout.str() + done.stderr.str()
     assert "Traceback" not in said
