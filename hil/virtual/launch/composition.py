@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,30 +16,35 @@ from hil.virtual.launch.powerstrip import PowerStrip
 
 if TYPE_CHECKING:
     from hil.netlab.topology import Lab
+    from hil.virtual.cloudclient.link import BoardNetwork
     from hil.virtual.deviceos.board import VirtualBoard
     from hil.virtual.launch.rackprocess import Compose
 
 
-def board_rack(rig: RigFile, state: Path, mode: str = "normal") -> Compose:
+def board_rack(
+    rig: RigFile, state: Path, mode: str = "normal", notices: socket.socket | None = None
+) -> Compose:
     """What ``rackprocess.start`` composes for the boards of ``rig``; the flash of each persists below ``state``.
 
-    ``mode`` is how the boards start: ``normal``, ``dfu``, ``listening`` or ``safe``.
+    ``mode`` is how the boards start: ``normal``, ``dfu``, ``listening`` or ``safe``. Which cloud each of them dials is
+    said on ``notices`` (:mod:`hil.virtual.launch.dialling`).
     """
 
     @contextlib.contextmanager
     def compose(kernel: VirtualKernel) -> Iterator[Mapping[str, str]]:
         with ExitStack() as stack:
             # The network first: its helper programs must not inherit the kernel's descriptors.
-            socket, lab = _network(stack, kernel.base, rig)
+            service, lab = _network(stack, kernel.base, rig)
             kernel.start(board.port for board in rig.boards)
             stack.callback(kernel.close)
             boards = {
-                planned.port: _plug_in(stack, kernel, lab, planned, state, mode) for planned in rig.boards
+                planned.port: _plug_in(stack, kernel, _radio(lab, planned, notices), planned, state, mode)
+                for planned in rig.boards
             }
             plugs = kernel.base / "power.sock"
             strip = PowerStrip(plugs, boards)
             stack.callback(strip.close)
-            yield {ENVIRONMENT: str(rig.file), "HIL_NETWORK": str(socket), POWER_VARIABLE: str(plugs)}
+            yield {ENVIRONMENT: str(rig.file), "HIL_NETWORK": str(service), POWER_VARIABLE: str(plugs)}
 
     return compose
 
@@ -56,15 +62,29 @@ def _network(stack: ExitStack, base: Path, rig: RigFile) -> tuple[Path, Lab]:
     return path, lab
 
 
+def _radio(lab: Lab, planned: PlannedBoard, notices: socket.socket | None) -> BoardNetwork:
+    network = lab.board_network(planned.slot)
+    if notices is None:
+        return network
+    from hil.virtual.launch.dialling import NoticedNetwork
+
+    return NoticedNetwork(network, planned.slot, planned.device_id, notices)
+
+
 def _plug_in(
-    stack: ExitStack, kernel: VirtualKernel, lab: Lab, planned: PlannedBoard, state: Path, mode: str
+    stack: ExitStack,
+    kernel: VirtualKernel,
+    network: BoardNetwork,
+    planned: PlannedBoard,
+    state: Path,
+    mode: str,
 ) -> VirtualBoard:
     from hil.virtual.deviceos.board import BoardSpec, VirtualBoard
 
     spec = BoardSpec(planned.slot, planned.port, planned.platform, planned.device_os, planned.device_id)
     directory = state / planned.device_id
     directory.mkdir(parents=True, exist_ok=True)
-    board = VirtualBoard(spec, kernel.port(planned.port), lab.board_network(planned.slot), directory)
+    board = VirtualBoard(spec, kernel.port(planned.port), network, directory)
     stack.callback(board.close)
     board.power_on(mode)
     return board
