@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from hil.cli.options import one_message, rig_option
-from hil.rig.pool import BoardPool, SlotStatus
+from hil.rig.pool import BoardPool, SlotState, SlotStatus
 from hil.rig.rigfile import RigFile, SlotTable, load_rig
 from hil.usb.discovery import UsbWatcher
+from hil.usb.refusal import refusal
 from hil.usb.sysfs import UsbBoard
 
 NOTHING_HERE = (
@@ -30,6 +31,8 @@ def command(rig: Path) -> None:
     MODE   normal (listening and safe mode too), dfu, or "-" when nothing is there
     STATE  free, in use (by whom), in quarantine (why), empty, or the wrong board
 
+    Below the table: free boards that do not run the application they hold, and what they say of it.
+
     \b
     Real boards:     hil boards --rig rigs/mine.toml
     Virtual boards:  hil rack run -- hil boards
@@ -39,10 +42,20 @@ def command(rig: Path) -> None:
             loaded = load_rig(rig)
             with UsbWatcher() as watcher:
                 click.echo(table(rows(watcher, loaded)))
+                for line in complaints(watcher, loaded):
+                    click.echo(line)
                 if not watcher.boards():
                     click.echo(f"\n{NOTHING_HERE}")
     except OSError as error:
         raise click.ClickException(str(error)) from error
+
+
+def complaints(watcher: UsbWatcher, rig: RigFile) -> list[str]:
+    """A line for each board that nobody uses and that does not run its application."""
+    pool = BoardPool(rig, watcher)
+    free = [(status.slot.name, status.usb) for status in pool.status() if status.state is SlotState.FREE]
+    asked = [(name, refusal(usb)) for name, usb in free if usb is not None]
+    return [f"\n{name} does not run its application: {why}" for name, why in asked if why is not None]
 
 
 def rows(watcher: UsbWatcher, rig: RigFile) -> list[tuple[str, ...]]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from hil.errors import HilError, UsageError
+from hil.errors import HilError, Signal, UsageError
 from hil.rig.project import find_project
 from hil.rig.rigfile import ENVIRONMENT, find_rig
 
@@ -18,7 +18,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _CALLERS_MISTAKE = 2  # exit status, as for a wrong option
 
 
-class Refusal(click.ClickException):
+class Refusal(click.ClickException, Signal):
     """An error of the harness as one message. Exit status 2 for the caller's own mistake, else 1."""
 
     def __init__(self, error: HilError) -> None:

@@ -12,6 +12,7 @@ import click
 from hil.cli.options import one_message, rig_option, state_option
 from hil.errors import UsageError
 from hil.rig.rigfile import RigFile, load_rig
+from hil.virtual.app.library import ApplicationLibrary
 from hil.virtual.launch import composition, images, launcher, powerstrip, rackbase, vexec
 from hil.virtual.launch.limits import rack_limits
 
@@ -64,7 +65,7 @@ def run(rig: Path, state: Path, mode: str, program: tuple[str, ...]) -> None:
 def _prepare(rig: RigFile, state: Path) -> None:
     """Directories and images, while errors can still be said to whoever can mend them."""
     try:
-        images.build_images(rig.firmware.directory)
+        _build(rig)
         state.mkdir(parents=True, exist_ok=True)
         _hold(state)
     except BlockingIOError:
@@ -78,6 +79,12 @@ def _prepare(rig: RigFile, state: Path) -> None:
             found=str(error.strerror),
             hint="run from a directory of your own, or say --state",
         ) from error
+
+
+def _build(rig: RigFile) -> list[Path]:
+    """The images of every application that has a twin, for every virtual board."""
+    targets = [(board.platform, board.device_os) for board in rig.boards]
+    return images.build_images(rig.firmware.directory, ApplicationLibrary(rig.applications), targets)
 
 
 def _hold(state: Path) -> None:
@@ -147,5 +154,5 @@ def power(action: str, port: str) -> None:
 def build_images(rig: Path) -> None:
     """Build the firmware images that virtual boards run, and say where they are. `hil rack run` does so by itself."""
     with one_message():
-        for path in images.build_images(load_rig(rig).firmware.directory):
+        for path in _build(load_rig(rig, rack_limits())):
             click.echo(str(path))

@@ -36,7 +36,7 @@ class Bench:
                 http_port=rig.cloud.http_port,
             )
         )
-        self.firmware = FirmwareStore(rig.firmware.directory)
+        self.firmware = FirmwareStore.of(rig)
         self.watcher = UsbWatcher()
         self.pool = BoardPool(rig, self.watcher, make_board=self._make_board)
         self.boards: dict[str, CloudBoard] = {}

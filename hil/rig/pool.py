@@ -184,7 +184,7 @@ class BoardPool:
             board.leave_dfu()
         else:
             board.wait_ready(stable=0)
-        board.identify()
+        board.identity.check()
         if board.has_control and board.is_listening():
             board.leave_listening()
 

@@ -9,14 +9,12 @@ from functools import partial
 import pytest
 
 from hil.device.platforms import by_name
-from hil.errors import UsageError
 from hil.virtual.app.apps import (
-    ApplicationFault,
     ApplicationHost,
     ApplicationImage,
     Subscription,
-    load_application,
 )
+from hil.virtual.app.thread import ApplicationFault, Unregistered
 from hil.virtual.app.wiring import AckMode, Application, Publication, PublishState, Wiring
 from hil.wire.messages import VariableType
 from tests.virtual.cloudbench import FakeFacts
@@ -27,7 +25,13 @@ def facts() -> FakeFacts:
     return FakeFacts(by_name("argon"), "6.2.0", bytes(12), None, None, None)
 
 
-class Quiet(Application):
+class Threaded(Application):
+    """``setup()`` does not wait for a connection."""
+
+    SYSTEM_THREAD = True
+
+
+class Quiet(Threaded):
     """Does nothing; the tests use ``os``."""
 
 
@@ -38,6 +42,7 @@ class FakeCloud:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.ready = threading.Event()
 
     def connect(self) -> None:
         self.asked.append("connect")
@@ -57,28 +62,17 @@ class FakeCloud:
 
     def application_ready(self) -> None:
         self.asked.append("ready")
+        self.ready.set()
 
 
 def host(factory: type[Application] = Quiet, *, image: ApplicationImage | None = None) -> ApplicationHost:
     return ApplicationHost(facts(), factory, image)
 
 
-def test_twins_are_found_by_name() -> None:
-    for name in ("probe", "blinker"):
-        application = load_application(name)(host())
-        assert type(application).__module__ == f"firmware.{name}.twin"
-
-
-@pytest.mark.parametrize("name", ["nothing", "../probe", "", "probe.twin"])
-def test_other_names_are_the_callers_mistake(name: str) -> None:
-    with pytest.raises(UsageError):
-        load_application(name)
-
-
 def test_setup_runs_on_the_thread_of_everything_else() -> None:
     threads: list[int] = []
 
-    class App(Application):
+    class App(Threaded):
         def setup(self) -> None:
             threads.append(threading.get_ident())
             self.os.function("f", self.f)
@@ -93,7 +87,6 @@ def test_setup_runs_on_the_thread_of_everything_else() -> None:
     running.start()
     assert running.setup_done.wait(WITHIN)
     result = running.call("f", "ü".encode())
-    assert result is not None
     assert result.result(WITHIN) == 1
     assert threads[0] == threads[1] != threading.get_ident()
     running.stop()
@@ -101,7 +94,7 @@ def test_setup_runs_on_the_thread_of_everything_else() -> None:
 
 
 def test_setup_that_fails_is_logged_and_the_board_goes_on() -> None:
-    class App(Application):
+    class App(Threaded):
         def setup(self) -> None:
             self.os.variable("v", VariableType.INT, lambda: 7)
             raise KeyError("lost")
@@ -109,13 +102,13 @@ def test_setup_that_fails_is_logged_and_the_board_goes_on() -> None:
     running = host(App)
     running.start()
     assert running.setup_done.wait(WITHIN)
-    assert running.read(running.variables["v"]).result(WITHIN) == 7
+    assert running.read("v").result(WITHIN) == (VariableType.INT, 7)
     running.stop()
     assert any("KeyError" in line for line in running._facts.lines)  # type: ignore[attr-defined]
 
 
 def test_faults_of_the_application_reach_who_asked_and_nobody_else() -> None:
-    class App(Application):
+    class App(Threaded):
         def control_request(self, payload: bytes) -> tuple[int, bytes]:
             if payload == b"bad":
                 raise ValueError(payload)
@@ -132,7 +125,7 @@ def test_faults_of_the_application_reach_who_asked_and_nobody_else() -> None:
 def test_a_request_given_up_is_done_all_the_same_and_harms_nothing() -> None:
     gate, done = threading.Event(), threading.Event()
 
-    class App(Application):
+    class App(Threaded):
         def setup(self) -> None:
             assert gate.wait(WITHIN)
 
@@ -158,7 +151,7 @@ def test_a_request_given_up_is_done_all_the_same_and_harms_nothing() -> None:
 def test_stop_ends_the_thread_and_fails_what_waits() -> None:
     entered, gate = threading.Event(), threading.Event()
 
-    class App(Application):
+    class App(Threaded):
         def control_request(self, payload: bytes) -> tuple[int, bytes]:
             entered.set()
             assert gate.wait(WITHIN)
@@ -178,8 +171,7 @@ def test_stop_ends_the_thread_and_fails_what_waits() -> None:
     assert first.result(WITHIN) == (0, b"1")
     with pytest.raises(ApplicationFault, match="has ended"):
         running.control_request(b"3").result(WITHIN)
-    assert running._thread is not None
-    assert not running._thread.is_alive()
+    assert not running.running
     running.stop()
 
 
@@ -190,7 +182,8 @@ def test_without_an_application() -> None:
     assert running.setup_done.is_set()
     assert running.control_request(b"{}").result(0) == (-120, b"")
     assert running.describe().to_json() == b'{"f":[],"v":{}}'
-    assert running.call("f", b"") is None
+    with pytest.raises(Unregistered):
+        running.call("f", b"").result(WITHIN)
     running.serial_received(b"x")
     running.deliver("event", b"")
     running.stop()
@@ -239,7 +232,7 @@ def test_what_the_application_asks_of_the_machine() -> None:
     assert machine.serial == b"hello"
     assert machine.resets == [("user", "normal"), ("safe_mode", "safe")]
     assert machine.sleeps == [2.5]
-    assert os.uptime_ms() >= 0
+    assert os.millis() >= 0
 
 
 def test_names_have_a_limit_and_a_second_registration_replaces_the_first() -> None:
@@ -257,7 +250,7 @@ def test_events_go_to_every_handler_whose_prefix_fits() -> None:
     heard: list[str] = []
     came = threading.Semaphore(0)
 
-    class App(Application):
+    class App(Threaded):
         def setup(self) -> None:
             for prefix in ("a", "a/b", "b", ""):
                 self.os.subscribe(prefix, partial(self.note, prefix))

@@ -78,5 +78,8 @@ class DeviceFacts(Protocol):
 
     def usb_serial_write(self, data: bytes) -> None: ...
 
+    def notice(self, line: str) -> None:
+        """One line on the serial port, now and to whoever has it open during this start."""
+
     def log(self, line: str) -> None:
         """One line for the board's own log."""

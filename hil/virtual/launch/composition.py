@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hil.rig.rigfile import ENVIRONMENT, PlannedBoard, RigFile
+from hil.virtual.app.library import ApplicationLibrary
 from hil.virtual.kernel.kernel import VirtualKernel
 from hil.virtual.launch.powerstrip import VARIABLE as POWER_VARIABLE
 from hil.virtual.launch.powerstrip import PowerStrip
@@ -37,8 +39,11 @@ def board_rack(
             service, lab = _network(stack, kernel.base, rig)
             kernel.start(board.port for board in rig.boards)
             stack.callback(kernel.close)
+            library = ApplicationLibrary(rig.applications)
             boards = {
-                planned.port: _plug_in(stack, kernel, _radio(lab, planned, notices), planned, state, mode)
+                planned.port: _plug_in(
+                    stack, kernel, _radio(lab, planned, notices), planned, state, mode, library
+                )
                 for planned in rig.boards
             }
             plugs = kernel.base / "power.sock"
@@ -78,13 +83,16 @@ def _plug_in(
     planned: PlannedBoard,
     state: Path,
     mode: str,
+    library: ApplicationLibrary,
 ) -> VirtualBoard:
     from hil.virtual.deviceos.board import BoardSpec, VirtualBoard
+    from hil.virtual.hardware.memory import take_memory
 
     spec = BoardSpec(planned.slot, planned.port, planned.platform, planned.device_os, planned.device_id)
-    directory = state / planned.device_id
-    directory.mkdir(parents=True, exist_ok=True)
-    board = VirtualBoard(spec, kernel.port(planned.port), network, directory)
+    memory = take_memory(state, planned.device_id, planned.platform, planned.device_os)
+    for change in memory.changes:
+        sys.stderr.write(f"hil rack: {planned.slot}: {change}\n")
+    board = VirtualBoard(spec, kernel.port(planned.port), network, memory.directory, library=library)
     stack.callback(board.close)
     board.power_on(mode)
     return board
