@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hil.cli import cloud_devices
+from hil.cli import cloud_devices, cloud_point
 from hil.cli.livelog import Follower
 from hil.cli.options import one_message
 from hil.cli.screen import Screen, facts_of, token_of
@@ -79,7 +79,7 @@ def command(
     _run(config, state, password, Screen(as_json=as_json, quiet=quiet))
 
 
-for _subcommand in (cloud_devices.register, cloud_devices.devices, cloud_devices.keys):
+for _subcommand in (cloud_devices.register, cloud_devices.devices, cloud_devices.keys, cloud_point.point):
     command.add_command(_subcommand)
 
 

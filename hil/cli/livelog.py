@@ -60,9 +60,9 @@ def json_line(entry: Entry) -> str:
 def terminal_line(entry: Entry, *, coloured: bool = False) -> str:
     """An entry for people: time, who, what, and at the end of the line what it has cost."""
     clock = f"{time.strftime('%H:%M:%S', time.localtime(entry.at))}.{int(entry.at * 1000) % 1000:03d}"
-    who = _clip(printable(entry.device or entry.device_id or _stranger(entry.what)), _WHO).ljust(_WHO)
+    who = _clip(printable(entry.device or _stranger(entry)), _WHO).ljust(_WHO)
     what = entry.what.kind.ljust(_WHAT)
-    said = _words(entry.what)
+    said = _words(entry)
     cost = ", ".join(f"{cost.kind} {cost.count}" for cost in entry.costs)
     if coloured:
         dim = isinstance(entry.what, Noted)
@@ -84,14 +84,21 @@ def renderer(stream: TextIO, *, as_json: bool) -> Render:
 
 
 class Follower:
-    """Entries on their way from the cloud's thread to whoever writes them; ``stop`` may be called by a signal."""
+    """Entries on their way from the cloud's thread to whoever writes them; ``stop`` may be called by a signal.
+
+    ``on_stop`` wakes whoever waits for something else at the moment.
+    """
 
     def __init__(self) -> None:
+        self.stopped = False
+        self.on_stop: Callable[[], None] = lambda: None
         self._entries: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
 
     def stop(self) -> None:
         """No more entries after those that are here."""
+        self.stopped = True
         self._entries.put(None)
+        self.on_stop()
 
     @contextmanager
     def listening(self, activity: Activity) -> Iterator[None]:
@@ -107,14 +114,16 @@ class Follower:
             yield entry
 
 
-def _words(what: Happening) -> str:
+def _words(entry: Entry) -> str:
+    what = entry.what
     match what:
         case Joined(how, address):
-            return printable(f"{_ARRIVALS.get(how, how)} {address}")
+            return printable(f"{_ARRIVALS.get(how, how)} {address} ({entry.device_id})")
         case Left(reason):
             return printable(reason)
-        case TurnedAway(_, reason, key):
-            return printable(f"{reason} (it shows {key})")
+        case TurnedAway(address, reason, key):
+            asked = f" as {entry.device_id}" if entry.device_id else ""
+            return printable(f"from {address}{asked}: {reason} (it shows {key})")
         case Called(function, argument, result, error):
             return f"{printable(function)}({_quoted(argument)}) {_became(result, error)}"
         case VariableRead(variable, value, error):
@@ -170,15 +179,15 @@ def _clip(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def _stranger(what: Happening) -> str:
-    """Who it was when it was no device that the cloud knows."""
-    match what:
-        case TurnedAway(address, _, _):
-            return address
+def _stranger(entry: Entry) -> str:
+    """Who it was when it was no device that the cloud knows by name."""
+    match entry.what:
+        case TurnedAway():
+            return "stranger"
         case Published():
             return "api"
         case _:
-            return "-"
+            return entry.device_id or "-"
 
 
 def _colour(what: Happening) -> str | None:

@@ -227,7 +227,7 @@ class UdpGateway(asyncio.DatagramProtocol):
             if reason is not None:
                 said = f"{_text(address)} turned away: {reason} (it shows {fingerprint(spki)})"
                 self._services.log.add(None, said, told=True)
-                self._services.activity.tell(None, TurnedAway(_text(address), reason, fingerprint(spki)))
+                self._services.activity.tell(None, TurnedAway(address[0], reason, fingerprint(spki)))
             return reason is None
 
         connection = ServerConnection(
