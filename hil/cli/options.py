@@ -77,10 +77,14 @@ def state_option(name: str, purpose: str) -> Callable[[_Function], _Function]:
     )
 
 
+def was_typed(context: click.Context, option: str) -> bool:
+    """Whether the command line has this option."""
+    return context.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT
+
+
 def rig_was_named(context: click.Context) -> bool:
     """Whether anybody chose the rig: it is not just the one that comes with hil."""
-    given = context.get_parameter_source("rig") is not click.core.ParameterSource.DEFAULT
-    return given or ENVIRONMENT in os.environ or find_project().rig is not None
+    return was_typed(context, "rig") or ENVIRONMENT in os.environ or find_project().rig is not None
 
 
 def _shown(path: Path) -> str:

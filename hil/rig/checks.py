@@ -17,6 +17,7 @@ from pathlib import Path
 
 from hil import ports, resources
 from hil.errors import RigError, UsageError
+from hil.rig.here import is_of_rack
 from hil.rig.pool import BoardPool, SlotState
 from hil.rig.programs import find_program
 from hil.rig.rigfile import RigFile, UhubctlTable, load_rig
@@ -178,8 +179,10 @@ def boards_present(rig: RigFile | None, watcher: UsbWatcher, *, required: bool) 
     wrong = [f"{each.slot.name}: {each.why}" for each in status if each.state is not SlotState.FREE]
     if not wrong:
         return Check(name, Verdict.OK, f"all {len(status)} of rig {rig.name}")
-    if not required and not watcher.boards():
-        return Check(name, Verdict.OK, "none on USB; virtual boards are there inside `hil rack run -- ...`")
+    if not watcher.boards() and (not required or is_of_rack(rig)):
+        return Check(
+            name, Verdict.OK, f"none on USB; those of rig {rig.name} are inside `hil rack run -- ...`"
+        )
     return Check(name, verdict, "; ".join(wrong), "hil boards   # look at cables, power and the rig file")
 
 
