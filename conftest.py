@@ -10,4 +10,5 @@ pytest_plugins = [  # a file that imports another comes after it
     "hil.plugin.network",
     "hil.plugin.operations",
     "hil.plugin.preflight",
+    "hil.plugin.closing",
 ]

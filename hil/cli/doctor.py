@@ -11,8 +11,10 @@ from pathlib import Path
 import click
 
 from hil.cli.options import rig_option, rig_was_named
+from hil.report.page import find_allure
 from hil.rig import checks
 from hil.rig.checks import Check, Verdict
+from hil.rig.project import find_project
 from hil.usb.sysfs import UsbBoard
 
 _MARKS = {Verdict.OK: ("ok", "green"), Verdict.WARNING: ("warn", "yellow"), Verdict.MISSING: ("MISS", "red")}
@@ -68,7 +70,7 @@ def examine(rig_path: Path, *, required: bool = False) -> list[Check]:
             rig_check,
             *checks.hub_switches(rig),
             checks.boards_present(rig, watcher, required=required),
-            checks.allure(),
+            allure(),
             *checks.test_programs(),
         ]
     finally:
@@ -102,6 +104,16 @@ def virtual_rack() -> Check:
     if failed:
         return Check(name, Verdict.MISSING, f"{failed[0].step}: {failed[0].found}", failed[0].hint)
     return Check(name, Verdict.OK, f"can start ({len(steps)} steps tried)")
+
+
+def allure() -> Check:
+    """Allure's command line, which turns results into a page; tests do without it."""
+    path = find_allure(find_project().state("report"))
+    if path is None:
+        return Check(
+            "allure", Verdict.WARNING, "not found; no HTML report without it", "hil report   # installs it"
+        )
+    return Check("allure", Verdict.OK, str(path))
 
 
 def _only_for_virtual_boards(check: Check, boards: list[UsbBoard]) -> Check:

@@ -14,6 +14,7 @@ COMMANDS = {
     "doctor": "what is missing on this machine, and what mends it",
     "network": "the network service of a bench",
     "rack": "run a command in a virtual rack",
+    "report": "one HTML page of a run's results",
 }
 
 

@@ -26,8 +26,6 @@ from hil.usb.sysfs import UsbBoard
 
 _RULES_FOLDERS = (Path("/etc/udev/rules.d"), Path("/run/udev/rules.d"), Path("/usr/lib/udev/rules.d"))
 RIG_FILE = "rig file"
-# In a checkout, where scripts/setup puts it.
-_ALLURE = resources.folder("rigs").parent / "scripts/report/node_modules/.bin/allure"
 _INSTALL_RULES = (
     f"sudo cp {shlex.quote(str(resources.udev_rules()))} /etc/udev/rules.d/ "
     "&& sudo udevadm control --reload && sudo udevadm trigger"
@@ -184,14 +182,6 @@ def boards_present(rig: RigFile | None, watcher: UsbWatcher, *, required: bool) 
             name, Verdict.OK, f"none on USB; those of rig {rig.name} are inside `hil rack run -- ...`"
         )
     return Check(name, verdict, "; ".join(wrong), "hil boards   # look at cables, power and the rig file")
-
-
-def allure() -> Check:
-    """The command line that turns results into a report; tests do without it."""
-    path = find_program("allure") or (str(_ALLURE) if _ALLURE.exists() else None)
-    if path is None:
-        return Check("allure", Verdict.WARNING, "not found; no HTML report without it", "scripts/setup hil")
-    return Check("allure", Verdict.OK, path)
 
 
 def find_boards() -> tuple[UsbWatcher, Check | None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hil import ports, resources
 from hil.errors import UsageError
+from hil.rig.project import shown
 from hil.rig.rigfile import RigFile
 from hil.rig.tables import NETWORK_VARIABLE
 
@@ -54,13 +55,12 @@ def is_of_rack(rig: RigFile) -> bool:
 def in_rack(command: Sequence[str], given: Path | None = None) -> str:
     """The shell's line that runs ``command`` in a virtual rack with the boards of rig file ``given``."""
     named = ("--rig", str(given)) if given is not None else ()
-    return f"{_hil()} {shlex.join(('rack', 'run', *named, '--', *command))}"
+    return f"{hil_command()} {shlex.join(('rack', 'run', *named, '--', *command))}"
 
 
-def _hil() -> str:
+def hil_command() -> str:
     """How ``hil`` is called from this shell: by name, else as the program beside this Python."""
     beside = Path(sys.executable).with_name("hil")
     if shutil.which("hil") or not beside.exists():
         return "hil"
-    here = Path.cwd()
-    return shlex.quote(str(beside.relative_to(here) if beside.is_relative_to(here) else beside))
+    return shlex.quote(shown(beside))
