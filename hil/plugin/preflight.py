@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hil.errors import UsageError
-from hil.plugin.selection import RIG_KEY
+from hil.plugin.selection import NOWHERE, RIG_KEY, parameter_of
 
 REFUSAL_KEY = pytest.StashKey[UsageError]()
 CANNOT_RUN = 3  # exit status of a run that no test could begin in
@@ -14,7 +14,8 @@ CANNOT_RUN = 3  # exit status of a run that no test could begin in
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Look for the rig when a test that is left wants a board; without it run nothing."""
-    if config.option.collectonly or not any(_wants_board(item) for item in items):
+    wanted = RIG_KEY in config.stash and any(parameter_of(item) not in (None, NOWHERE) for item in items)
+    if config.option.collectonly or not wanted:
         return
     from hil.rig.here import refuse_elsewhere
 
@@ -43,10 +44,3 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Tell such a run from one that selected nothing."""
     if REFUSAL_KEY in session.config.stash:
         session.exitstatus = CANNOT_RUN
-
-
-def _wants_board(item: pytest.Item) -> bool:
-    """Whether ``item`` was made for a board of the rig, as all are that are not skipped for want of one."""
-    callspec = getattr(item, "callspec", None)
-    made_for = callspec.params.get("board", "none") if callspec is not None else "none"
-    return RIG_KEY in item.config.stash and made_for != "none"

@@ -60,6 +60,26 @@ class NoPower:
         )
 
 
+class AnnouncedPower:
+    """A switch that calls ``before`` each time it is used: a board without power has left the cloud."""
+
+    def __init__(self, switch: PowerSwitch, before: Callable[[], None]) -> None:
+        self.switch = switch
+        self._before = before
+
+    @property
+    def available(self) -> bool:
+        return self.switch.available
+
+    def on(self) -> None:
+        self._before()
+        self.switch.on()
+
+    def off(self) -> None:
+        self._before()
+        self.switch.off()
+
+
 def run_uhubctl(arguments: list[str]) -> str:
     """What ``uhubctl`` prints. Raises ``RigError`` if it is missing or fails."""
     program = find_program("uhubctl")

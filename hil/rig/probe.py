@@ -18,9 +18,11 @@ from hil.device.requests import ControlRequest
 from hil.device.results import Result, result_name
 from hil.errors import RigError, WireError
 from hil.observe import quietly, verb
+from hil.rig.modes import Mode
 from hil.usb.control import ControlChannel
 from hil.usb.seriallog import SerialLog
 
+PROBE = "probe"  # its name as an application
 COMMAND_TIMEOUT = 10.0  # seconds: the application's thread answers
 _POLL = 0.05
 _BURST = 4  # events within a second that Device OS accepts (protocol fact sheet 6)
@@ -97,7 +99,12 @@ class ProbeBoard(Protocol):
 
     def control(self) -> ControlChannel: ...
 
-    def expect_restart(self, action: Callable[[], object], within: float) -> None: ...
+    def leaving(self, restarts: bool) -> None:
+        """The board is about to leave the cloud, by a restart or without one."""
+
+    def expect_restart(
+        self, action: Callable[[], object], within: float, mode: Mode = Mode.NORMAL
+    ) -> None: ...
 
 
 class Probe:
@@ -146,11 +153,12 @@ class Probe:
     @verb
     def safemode(self, within: float = 30.0) -> None:
         """Restart into safe mode and wait until the board answers again; the probe does not run there."""
-        self._board.expect_restart(lambda: self._execute("safemode"), within)
+        self._board.expect_restart(lambda: self._execute("safemode"), within, Mode.SAFE)
 
     @verb
     def sleep(self, seconds: float) -> None:
         """Go offline, sleep and come back; USB is absent meanwhile. Returns at once."""
+        self._board.leaving(False)
         self._execute("sleep", s=seconds)
 
     # -- the cloud -----------------------------------------------------------------------------------------
@@ -168,6 +176,7 @@ class Probe:
     @verb
     def disconnect(self) -> None:
         """Say goodbye and go offline; returns at once."""
+        self._board.leaving(False)
         self._execute("disconnect")
 
     @verb

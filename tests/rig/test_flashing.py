@@ -79,6 +79,7 @@ def test_without_hashes_the_probe_s_build_decides(monkeypatch: pytest.MonkeyPatc
     assert board.flash(image).written
     assert not board.flash(image).written
     there.probe_build = OTHER_BUILD
+    there.restart()
     assert board.flash(image).written
 
 

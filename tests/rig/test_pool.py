@@ -31,7 +31,12 @@ sys.stdin.read()
 def pool(monkeypatch: pytest.MonkeyPatch, folder: Path, *slots: SlotTable) -> tuple[BoardPool, Bench]:
     bench = Bench(monkeypatch, list(slots))
     rig = RigFile(name="test", cloud=CloudTable(host="127.0.0.1"), slots=slots)
-    made = BoardPool(rig, bench.watcher, make_lock=lambda port: PortLock(port, folder))
+    made = BoardPool(
+        rig,
+        bench.watcher,
+        lambda slot, _watcher: bench.board(slot),
+        make_lock=lambda port: PortLock(port, folder),
+    )
     return made, bench
 
 
@@ -147,7 +152,12 @@ def test_looking_for_the_holder_takes_nothing(tmp_path: Path) -> None:
 def test_boards_that_no_slot_names_are_strangers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bench = Bench(monkeypatch, [ARGON, ARGON_2])
     rig = RigFile(name="test", cloud=CloudTable(host="127.0.0.1"), slots=(ARGON,))
-    boards = BoardPool(rig, bench.watcher, make_lock=lambda port: PortLock(port, tmp_path))
+    boards = BoardPool(
+        rig,
+        bench.watcher,
+        lambda slot, _watcher: bench.board(slot),
+        make_lock=lambda port: PortLock(port, tmp_path),
+    )
     assert [stranger.port for stranger in boards.strangers()] == ["1-6"]
 
 
