@@ -34,7 +34,7 @@ def test_help_has_lines_to_copy_that_work(
     ("line", "trouble"),
     [
         ("hil nonsense", "No such command"),
-        ("hil rack run", "Missing argument"),
+        ("hil rack power on", "Missing argument"),
         ("hil boards --rigg x.toml", "No such option"),
         ("hil rack", "COMMAND [ARGS]"),
         ("hil rack power sideways 1-3", "is not one of"),
