@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hil.errors import UsageError
+from hil.plugin.parallel import in_worker
 from hil.plugin.selection import NOWHERE, RIG_KEY, parameter_of
 
 REFUSAL_KEY = pytest.StashKey[UsageError]()
@@ -15,7 +16,7 @@ CANNOT_RUN = 3  # exit status of a run that no test could begin in
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Look for the rig when a test that is left wants a board; without it run nothing."""
     wanted = RIG_KEY in config.stash and any(parameter_of(item) not in (None, NOWHERE) for item in items)
-    if config.option.collectonly or not wanted:
+    if config.option.collectonly or in_worker(config) or not wanted:
         return
     from hil.rig.here import refuse_elsewhere
 
