@@ -122,7 +122,7 @@ def test_production_code_never_knows_a_virtual_board(room: str) -> None:
     assert text == []
 
 
-@pytest.mark.parametrize("name", ["device/platforms", "errors"])
+@pytest.mark.parametrize("name", ["device/families", "errors"])
 def test_the_tables_at_the_bottom_import_nothing_of_the_project(name: str) -> None:
     assert [str(found) for found in imports(ROOT / "hil" / f"{name}.py") if own(found)] == []
 

@@ -224,38 +224,22 @@ def _printable(value: bytes) -> bool:
     return all(0x21 <= byte <= 0x7E for byte in value)
 
 
-@dataclass(frozen=True, slots=True)
-class ServerRecordLayout:
-    """Size of a server record, where its address record starts and how long its key is, in bytes."""
-
-    size: int
-    address_offset: int
-    key_size: int
-
-
-def server_record_layout(platform: Platform) -> ServerRecordLayout:
-    """The server record of ``platform``."""
-    if platform.transport is Transport.DTLS:
-        return ServerRecordLayout(320, 192, EC_PUBLIC_SIZE)
-    return ServerRecordLayout(2048 if platform.id == 0 else 512, 384, 294)
-
-
 def server_record(platform: Platform, public_key_der: bytes, address: ServerAddress) -> bytes:
     """Server key and address as one record to write in one go, padded with 0xFF. Raises ``UsageError``."""
-    layout = server_record_layout(platform)
-    if len(public_key_der) != layout.key_size:
+    store = platform.family.keys
+    if len(public_key_der) != store.server_key_size:
         raise UsageError(
             f"wrong server key for {platform.display}",
-            expected=f"SPKI DER of {layout.key_size} bytes",
+            expected=f"SPKI DER of {store.server_key_size} bytes",
             found=f"{len(public_key_der)} bytes",
         )
-    head = public_key_der.ljust(layout.address_offset, b"\xff") + address.encode_record()
-    return head.ljust(layout.size, b"\xff")
+    head = public_key_der.ljust(store.server_address, b"\xff") + address.encode_record()
+    return head.ljust(store.server_record_size, b"\xff")
 
 
 def parse_server_record(platform: Platform, record: bytes) -> tuple[bytes, ServerAddress]:
     """Key (SPKI DER) and address of a record read back from a board. Raises ``WireError``."""
-    layout = server_record_layout(platform)
-    key = record[: min(der_length(record), layout.address_offset)]
+    start = platform.family.keys.server_address
+    key = record[: min(der_length(record), start)]
     load_public(key)
-    return key, ServerAddress.decode_record(record[layout.address_offset :])
+    return key, ServerAddress.decode_record(record[start:])

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
-from hil.device.platforms import SYSTEM_MODULE_VERSIONS, Platform, UserPart, by_id
+from hil.device.platforms import Platform, UserPart, by_id
+from hil.device.releases import system_module_version
 from hil.errors import WireError
 
 PREFIX_SIZE = 24
@@ -48,6 +49,19 @@ class ModuleFunction(IntEnum):
     NCP_FIRMWARE = 7
     RADIO_STACK = 8
     ASSET = 9
+
+
+# The letter of each function in the JSON form of a Describe (protocol fact sheet 3.3).
+FUNCTION_LETTERS: dict[ModuleFunction, str] = {
+    ModuleFunction.NONE: "n",
+    ModuleFunction.RESOURCE: "r",
+    ModuleFunction.BOOTLOADER: "b",
+    ModuleFunction.MONOLITHIC: "m",
+    ModuleFunction.SYSTEM_PART: "s",
+    ModuleFunction.USER_PART: "u",
+    ModuleFunction.NCP_FIRMWARE: "c",
+    ModuleFunction.RADIO_STACK: "a",
+}
 
 
 class ModuleFlag(IntFlag):
@@ -254,7 +268,7 @@ def check_compatible(module: Module, platform: Platform, device_os: str) -> None
             expected=f"platform {_platform_name(platform.id)}",
             found=f"platform {_platform_name(module.platform_id)}",
         )
-    application = ModuleFunction.MONOLITHIC if platform.id == 0 else ModuleFunction.USER_PART
+    application = ModuleFunction.MONOLITHIC if platform.family.monolithic else ModuleFunction.USER_PART
     if module.function is application:
         _check_location(module, _user_parts(platform, device_os))
     elif module.function in (ModuleFunction.NONE, ModuleFunction.MONOLITHIC, ModuleFunction.USER_PART):
@@ -268,9 +282,9 @@ def check_compatible(module: Module, platform: Platform, device_os: str) -> None
 def unmet_dependencies(module: Module, device_os: str) -> tuple[Dependency, ...]:
     """The system parts ``module`` needs in a later version than Device OS ``device_os`` has.
 
-    Raises ``KeyError`` for a release whose module version is not known.
+    Raises ``UnknownRelease`` for one whose module version is not known.
     """
-    installed = SYSTEM_MODULE_VERSIONS[device_os]
+    installed = system_module_version(device_os)
     return tuple(
         need
         for need in module.dependencies

@@ -1,7 +1,7 @@
-"""One table of every board: ids, USB ids, radio, transport, module addresses, limits.
+"""The table of boards: one row each, with what tells it from others of its family.
 
-Facts: platform ids, USB ids and keys from the USB fact sheet sections 1.1 and 5.1, module addresses from its
-section 5.1, payload limits from the protocol fact sheet section 6. Device OS versions from its section 3.2.
+A new board is one row of ``PLATFORMS``; a new design is a :class:`~hil.device.families.Family` besides. Facts:
+platform ids from the USB fact sheet 1.1, memories from its section 5.1, data limits from the protocol fact sheet 6.
 """
 
 from __future__ import annotations
@@ -9,25 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-PARTICLE_VID = 0x2B04
-CORE_VID = 0x1D50
+from hil.device.families import CORE, ELECTRON, NRF52, PHOTON, Family, Transport, UserPart
+from hil.device.releases import version_tuple
 
-
-class Transport(StrEnum):
-    """How a board reaches the Device Cloud."""
-
-    TCP = "tcp"  # port 5683, RSA handshake, AES-128-CBC records
-    DTLS = "dtls"  # UDP port 5684, DTLS 1.2 with raw public keys
-
-    @property
-    def port(self) -> int:
-        """The port the cloud listens on."""
-        return 5683 if self is Transport.TCP else 5684
-
-    @property
-    def protocol(self) -> str:
-        """``tcp`` or ``udp``: the word a firewall rule uses."""
-        return "tcp" if self is Transport.TCP else "udp"
+__all__ = [
+    "PLATFORMS",
+    "Family",
+    "Memories",
+    "Platform",
+    "Radio",
+    "Transport",
+    "UsbMode",
+    "UserPart",
+    "by_id",
+    "by_name",
+    "by_usb",
+    "event_data_limit",
+]
 
 
 class Radio(StrEnum):
@@ -45,128 +43,120 @@ class UsbMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class UserPart:
-    """Where a user application lives in internal flash.
+class Memories:
+    """The alternate settings of DFU mode, and where the factory's application lies: setting and address."""
 
-    ``start`` is an address, ``size`` the largest module in bytes, ``index`` the module index in its prefix.
-    """
-
-    start: int
-    size: int
-    index: int
+    dfu_alts: tuple[str, ...]
+    factory_slot: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """One kind of board."""
+    """One kind of board.
+
+    ``usb_name`` is its name on USB from Device OS 3.0.0 on where that is not ``display``. ``has_ncp``: an ESP32 with
+    firmware of its own makes the Wi-Fi. ``missing_chunks`` is how many indices one ChunkMissed of the legacy update
+    protocol names. ``radio_stack_first``: from 5.5.0 its system part names the radio stack before the bootloader.
+    """
 
     id: int
     name: str
     display: str
-    generation: int
     radio: Radio
-    transport: Transport
-    user_part: UserPart
-    dfu_alts: tuple[str, ...]
-    dfu_transfer_size: int = 4096
+    family: Family
+    memories: Memories
+    usb_name: str = ""
+    has_ncp: bool = False
+    missing_chunks: int = 40
+    radio_stack_first: bool = False
+
+    @property
+    def generation(self) -> int:
+        return self.family.generation
+
+    @property
+    def transport(self) -> Transport:
+        return self.family.transport
+
+    @property
+    def has_control_interface(self) -> bool:
+        """Whether the board answers control requests on USB; a Core does not."""
+        return self.family.has_control_interface
+
+    @property
+    def user_part(self) -> UserPart:
+        """The user part of the board's first releases; see :meth:`user_part_for`."""
+        return self.family.user_part
+
+    @property
+    def dfu_alts(self) -> tuple[str, ...]:
+        """The DfuSe string of each alternate setting."""
+        return self.memories.dfu_alts
+
+    @property
+    def dfu_transfer_size(self) -> int:
+        """Largest block of a DFU transfer in bytes."""
+        return self.family.dfu_transfer_size
 
     @property
     def vid(self) -> int:
         """USB vendor id in both modes."""
-        return CORE_VID if self.id == 0 else PARTICLE_VID
+        return self.family.usb.vendor
 
     @property
     def pid(self) -> int:
         """USB product id in normal mode."""
-        return 0x607D if self.id == 0 else 0xC000 | self.id
+        return self.family.usb.product_base | self.id
 
     @property
     def dfu_pid(self) -> int:
         """USB product id in DFU mode."""
-        return 0x607F if self.id == 0 else 0xD000 | self.id
-
-    @property
-    def is_gen3(self) -> bool:
-        return self.generation == 3
+        return self.family.usb.dfu_product_base | self.id
 
     def user_part_for(self, os_version: str) -> UserPart:
         """The user part that Device OS ``os_version`` (such as ``"6.2.0"``) builds and loads.
 
         Gen 3 moved from 128 KB at 0xD4000 to 256 KB at 0xB4000 with 3.1.0.
         """
-        if self.is_gen3 and version_tuple(os_version) >= (3, 1, 0):
-            return UserPart(0x000B4000, 256 * 1024, 2)
-        return self.user_part
+        later = self.family.later_user_part
+        return later[1] if later is not None and version_tuple(os_version) >= later[0] else self.user_part
 
 
-_STM32_FLASH = "@Internal Flash   /0x08000000/03*016Ka,01*016Kg,01*064Kg,07*128Kg"
-_STM32_DCT = "@DCT Flash   /0x00000000/01*016Kg"
+_CORE = Memories(
+    ("@Internal Flash   /0x08000000/20*001Ka,108*001Kg", "@SPI Flash : SST25x/0x00000000/512*04Kg"),
+    (1, 0x00020000),
+)
+_STM32_ALTS = (
+    "@Internal Flash   /0x08000000/03*016Ka,01*016Kg,01*064Kg,07*128Kg",
+    "@DCT Flash   /0x00000000/01*016Kg",
+)
+_PHOTON = Memories(_STM32_ALTS, (0, 0x080E0000))
+_P1 = Memories((*_STM32_ALTS, "@Serial Flash   /0x00000000/256*004Kg"), (0, 0x080E0000))
+_ELECTRON = Memories(_STM32_ALTS, (0, 0x080A0000))
 _NRF_ALTS = (
     "@Internal Flash   /0x00000000/1*004Ka,47*004Kg,192*004Kg,4*004Kg,4*004Kg,8*004Ka",
     "@DCT Flash   /0x00000000/1*016Ke",
-    "@External Flash   /0x80000000/1024*004Kg",
 )
-_NRF_ALTS_8MB = (*_NRF_ALTS[:2], "@External Flash   /0x80000000/2048*004Kg")
-_P1_ALTS = (_STM32_FLASH, _STM32_DCT, "@Serial Flash   /0x00000000/256*004Kg")
-_CORE_ALTS = (
-    "@Internal Flash   /0x08000000/20*001Ka,108*001Kg",
-    "@SPI Flash : SST25x/0x00000000/512*04Kg",
-)
-_KB = 1024
-_NRF_USER = UserPart(0x000D4000, 128 * _KB, 1)
-_PHOTON_USER = UserPart(0x080A0000, 128 * _KB, 1)
-
-
-def _nrf(id_: int, name: str, display: str, radio: Radio, alts: tuple[str, ...] = _NRF_ALTS) -> Platform:
-    return Platform(id_, name, display, 3, radio, Transport.DTLS, _NRF_USER, alts)
-
+_NRF_4MB = Memories((*_NRF_ALTS, "@External Flash   /0x80000000/1024*004Kg"), (2, 0x80200000))
+_NRF_8MB = Memories((*_NRF_ALTS, "@External Flash   /0x80000000/2048*004Kg"), (2, 0x80600000))
+_WIFI, _CELLULAR = Radio.WIFI, Radio.CELLULAR
 
 PLATFORMS: tuple[Platform, ...] = (
+    Platform(0, "core", "Core", _WIFI, CORE, _CORE),
+    Platform(6, "photon", "Photon", _WIFI, PHOTON, _PHOTON),
+    Platform(8, "p1", "P1", _WIFI, PHOTON, _P1),
+    Platform(10, "electron", "Electron", _CELLULAR, ELECTRON, _ELECTRON),
     Platform(
-        0,
-        "core",
-        "Core",
-        1,
-        Radio.WIFI,
-        Transport.TCP,
-        UserPart(0x08005000, 108 * _KB, 0),
-        _CORE_ALTS,
-        dfu_transfer_size=1024,
+        12, "argon", "Argon", _WIFI, NRF52, _NRF_4MB, "", True, missing_chunks=20, radio_stack_first=True
     ),
-    Platform(6, "photon", "Photon", 2, Radio.WIFI, Transport.TCP, _PHOTON_USER, (_STM32_FLASH, _STM32_DCT)),
-    Platform(8, "p1", "P1", 2, Radio.WIFI, Transport.TCP, _PHOTON_USER, _P1_ALTS),
-    Platform(
-        10,
-        "electron",
-        "Electron",
-        2,
-        Radio.CELLULAR,
-        Transport.DTLS,
-        UserPart(0x08080000, 128 * _KB, 1),
-        (_STM32_FLASH, _STM32_DCT),
-    ),
-    _nrf(12, "argon", "Argon", Radio.WIFI),
-    _nrf(13, "boron", "Boron", Radio.CELLULAR),
-    _nrf(23, "bsom", "B SoM", Radio.CELLULAR),
-    _nrf(25, "b5som", "B5 SoM", Radio.CELLULAR, _NRF_ALTS_8MB),
-    _nrf(26, "tracker", "Tracker", Radio.CELLULAR, _NRF_ALTS_8MB),
+    Platform(13, "boron", "Boron", _CELLULAR, NRF52, _NRF_4MB),
+    Platform(23, "bsom", "B SoM", _CELLULAR, NRF52, _NRF_4MB, usb_name="B-SoM"),
+    Platform(25, "b5som", "B5 SoM", _CELLULAR, NRF52, _NRF_8MB),
+    Platform(26, "tracker", "Tracker", _CELLULAR, NRF52, _NRF_8MB, has_ncp=True),
 )
 
 _BY_NAME = {platform.name: platform for platform in PLATFORMS}
 _BY_ID = {platform.id: platform for platform in PLATFORMS}
-
-# Device OS release -> system module version (protocol fact sheet 3.2): not the release written as digits.
-SYSTEM_MODULE_VERSIONS: dict[str, int] = {
-    "2.3.1": 2302,
-    "3.0.0": 3005,
-    "3.1.0": 3103,
-    "3.3.1": 3302,
-    "4.0.0": 4003,
-    "5.0.0": 5002,
-    "5.5.0": 5501,
-    "5.9.0": 5901,
-    "6.2.0": 6200,
-}
 
 
 def by_name(name: str) -> Platform:
@@ -190,11 +180,6 @@ def by_usb(vid: int, pid: int) -> tuple[Platform, UsbMode] | None:
     return None
 
 
-def version_tuple(version: str) -> tuple[int, ...]:
-    """``"6.2.0"`` as ``(6, 2, 0)``; a pre-release suffix (``-rc.1``) is left out."""
-    return tuple(int(part) for part in version.split("-", 1)[0].split("."))
-
-
 def event_data_limit(platform: Platform, os_version: str) -> int:
     """Largest event data and function argument in bytes (protocol fact sheet section 6)."""
     version = version_tuple(os_version)
@@ -202,4 +187,4 @@ def event_data_limit(platform: Platform, os_version: str) -> int:
         return 255
     if version < (3, 0, 0):
         return 622
-    return 1024 if platform.is_gen3 else 864
+    return platform.family.sizes.data

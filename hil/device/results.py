@@ -1,8 +1,15 @@
-"""Names of the result codes of control requests. USB fact sheet 4.4."""
+"""Result codes of Device OS: what a control request, an update or an application's request ends with.
+
+Facts: USB fact sheet 4.4; the codes of updates (below -1300) from ``system_error.h``.
+"""
 
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
+
+# Not one of ``system_error_t``: what a driver says that has no code for its trouble.
+UNSPECIFIED: Final = -1
 
 
 class Result(IntEnum):
@@ -29,6 +36,14 @@ class Result(IntEnum):
     INVALID_ARGUMENT = -270
     BAD_DATA = -280
     OUT_OF_RANGE = -290
+    MODULE_NOT_FOUND = -1300
+    VALIDATION_FAILED = -1320
+    INTEGRITY_CHECK_FAILED = -1330
+    RESUMED_UPDATE_FAILED = -1331
+    DEPENDENCY_CHECK_FAILED = -1340
+    INVALID_ADDRESS = -1350
+    INVALID_SIZE = -1351
+    INVALID_PLATFORM = -1360
     DEVICE_PROTECTED = -1801
     KEY_MISMATCH = -1802
     BAD_SIGNATURE = -1803

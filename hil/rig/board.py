@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.device.keys import ServerAddress
-from hil.device.platforms import Platform, UsbMode, version_tuple
+from hil.device.platforms import Platform, UsbMode
+from hil.device.releases import version_tuple
+from hil.device.requests import ControlRequest
 from hil.errors import BoardNotFound, RigError
 from hil.rig import flashing, provisioning
 from hil.rig.images import Image
@@ -117,7 +119,7 @@ class Board:
     @property
     def has_control(self) -> bool:
         """Whether this platform has the control interface; only the Core has none."""
-        return self.platform.id != 0
+        return self.platform.has_control_interface
 
     @property
     def enumeration(self) -> tuple[int, int]:
@@ -235,7 +237,7 @@ class Board:
 
     def reset_hard(self, within: float = READY_WITHIN) -> None:
         """Reset at once, also when application and system are stuck (raw request 40)."""
-        self.expect_restart(lambda: self.control().raw_out(requests.RESET), within)
+        self.expect_restart(lambda: self.control().raw_out(ControlRequest.RESET), within)
 
     def power_cycle(self, off_for: float = 2.0, within: float = READY_WITHIN) -> None:
         """Cut the power for ``off_for`` seconds and wait until the board answers again."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hil.device.modules import Dependency, Module, ModuleFunction, check_compatible
-from hil.device.platforms import SYSTEM_MODULE_VERSIONS, UsbMode
+from hil.device.platforms import UsbMode
+from hil.device.releases import SYSTEM_MODULE_VERSIONS
 from hil.errors import BoardNotFound, FlashError, HilError, WireError
 from hil.rig.images import Image, read_build, read_image
 from hil.usb import requests
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]  # bytes so far, bytes in all
 
-OLD_GEN3_USER_PART = 0x000D4000
 _BLANK = b"\xff" * 4096
 _BOOT_WITHIN = 60.0
 _RECOVER = "plug it in or reset it, then flash again: a board in DFU mode is fine"
@@ -144,14 +144,14 @@ def _matches(there: InstalledModule, module: Module) -> bool:
 
 
 def _write(dfu: DfuUtil, module: Module, progress: Progress | None) -> None:
-    if dfu.board.platform.is_gen3 and module.start != OLD_GEN3_USER_PART:
+    family = dfu.board.platform.family
+    if family.later_user_part is not None and module.start != family.user_part.start:
         # Bootloaders that know the 256 KB part clear the old one themselves; others would load it first.
-        dfu.download(INTERNAL_FLASH, OLD_GEN3_USER_PART, _BLANK)
-    # Images of the Core must have an even length.
-    data = module.data + b"\xff" * (len(module.data) % 2 if dfu.board.platform.id == 0 else 0)
+        dfu.download(INTERNAL_FLASH, family.user_part.start, _BLANK)
+    data = module.data + b"\xff" * (-len(module.data) % family.image_alignment)
     report = None if progress is None else lambda done: progress(done, len(data))
     dfu.download(INTERNAL_FLASH, module.start, data, report)
-    if dfu.board.platform.id == 0 and dfu.upload(INTERNAL_FLASH, module.start, len(data)) != data:
+    if family.read_back and dfu.upload(INTERNAL_FLASH, module.start, len(data)) != data:
         raise FlashError(f"{dfu.name} does not hold what was written", hint="flash again; look at the cable")
 
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from hil.device.results import result_name
+from hil.device.requests import ControlRequest
+from hil.device.results import Result, result_name
 from hil.errors import RigError, WireError
 from hil.usb.control import ControlChannel
-from hil.usb.requests import APP_CUSTOM
 from hil.usb.seriallog import SerialLog
 
 COMMAND_TIMEOUT = 10.0  # seconds: the application's thread answers
@@ -27,6 +27,7 @@ _BURST = 4  # events within a second that Device OS accepts (protocol fact sheet
 _BURST_WINDOW = 1.1  # seconds, a little more than the board's
 _LISTS = (("received", "events"), ("calls", "calls"))  # command and the member that holds its list
 _PAGE_LIMIT = 1000  # pages; a probe that never ends its list is broken
+_NOT_THE_PROBE = "is the probe flashed, and not some other application?"
 
 
 class PublishState(StrEnum):
@@ -75,7 +76,7 @@ class ProbeError(RigError):
             f"probe on {board} refused command {command!r}",
             expected="result 0",
             found=f"result {result_name(result)}",
-            hint="is the probe flashed, and not some other application?" if result == -120 else "",
+            hint=_NOT_THE_PROBE if result == Result.NOT_SUPPORTED else "",
         )
 
 
@@ -237,7 +238,7 @@ class Probe:
     def _execute(self, name: str, members: dict[str, Any]) -> dict[str, Any]:
         text = json.dumps({"c": name, **members}, ensure_ascii=False, separators=(",", ":"))
         if self._board.has_control:
-            reply = self._board.control().request(APP_CUSTOM, text.encode(), COMMAND_TIMEOUT)
+            reply = self._board.control().request(ControlRequest.APP_CUSTOM, text.encode(), COMMAND_TIMEOUT)
             result, values = reply.result, _object(reply.data)
         else:
             values = self._by_serial(text)

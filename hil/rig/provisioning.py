@@ -40,29 +40,11 @@ class ServerPublicKeys(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class KeyPlaces:
-    """Where keys lie in alternate setting 1: offsets and, for the device key, how many bytes to read."""
-
-    device_key: int
-    device_key_size: int
-    server_record: int
-
-
-@dataclass(frozen=True, slots=True)
 class ProvisionReport:
     """``public_key`` is the device's as SPKI DER; ``written`` names what was not right before."""
 
     public_key: bytes
     written: tuple[str, ...]
-
-
-def key_places(platform: Platform) -> KeyPlaces:
-    """The DCT of Gen 2 and Gen 3 boards, the SPI flash of the Core."""
-    if platform.id == 0:
-        return KeyPlaces(0x2000, 612, 0x1000)
-    if platform.transport is Transport.TCP:
-        return KeyPlaces(34, 612, 2082)
-    return KeyPlaces(3106, 192, 3298)
 
 
 def public_key_of_slot(platform: Platform, slot: bytes) -> bytes | None:
@@ -98,7 +80,7 @@ def read_public_key(board: Board) -> bytes:
     was = board.usb.mode
     try:
         dfu = board.enter_dfu()
-        places = key_places(board.platform)
+        places = board.platform.family.keys
         key = public_key_of_slot(board.platform, _read(dfu, places.device_key, places.device_key_size))
         if was is UsbMode.NORMAL:
             board.leave_dfu()
@@ -132,7 +114,7 @@ def _record(platform: Platform, server: ServerPublicKeys, address: ServerAddress
 def _device_key(dfu: DfuUtil) -> tuple[bytes, bool]:
     """The device's public key, and whether a key had to be made."""
     platform = dfu.board.platform
-    places = key_places(platform)
+    places = platform.family.keys
     known = public_key_of_slot(platform, _read(dfu, places.device_key, places.device_key_size))
     if known is not None:
         return known, False
@@ -146,7 +128,7 @@ def _device_key(dfu: DfuUtil) -> tuple[bytes, bool]:
 
 def _server_record(dfu: DfuUtil, record: bytes) -> bool:
     """Whether the server record had to be written."""
-    place = key_places(dfu.board.platform).server_record
+    place = dfu.board.platform.family.keys.server_record
     if _read(dfu, place, len(record)) == record:
         return False
     _write(dfu, place, record, "server key and address")

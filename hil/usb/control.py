@@ -5,13 +5,13 @@ One process talks to one board at a time: opening a channel drops what an earlie
 
 from __future__ import annotations
 
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import IntEnum
 
+from hil.device.control import DEVICE_IN, DEVICE_OUT, RECORD_LENGTH, Record, Service, Status
+from hil.device.requests import ControlRequest
 from hil.errors import RigError, WireError
 from hil.usb.sysfs import UsbBoard
 from hil.usb.transport import LibusbTransport, TransferError, UsbTransport
@@ -19,33 +19,9 @@ from hil.usb.transport import LibusbTransport, TransferError, UsbTransport
 REQUEST_TIMEOUT = 60.0  # seconds
 MAX_PAYLOAD = 0xFFFF
 CHUNK = 4096  # Linux takes at most a page in one control transfer
-RECORD_LENGTH = 64
 
-_DEVICE_IN, _DEVICE_OUT = 0xC0, 0x40
-_INIT, _CHECK, _SEND, _RECV, _RESET, _RAW = 1, 2, 3, 4, 5, 0x50
 _ALL = 0
 _BACKOFF = (0.0, 0.005, 0.01, 0.02, 0.05, 0.05, 0.1, 0.1, 0.25, 0.25, 0.5, 0.5, 1.0)
-
-
-class Status(IntEnum):
-    """The status field of a reply record."""
-
-    OK = 0
-    ERROR = 1
-    PENDING = 2
-    BUSY = 3
-    NO_MEMORY = 4
-    NOT_FOUND = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A reply record: ``handle`` names the request, ``size`` is that of a reply that waits to be fetched."""
-
-    status: Status
-    handle: int | None = None
-    size: int | None = None
-    result: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +34,6 @@ class ControlReply:
 
 class RequestTimeout(RigError):
     """The board took a control request and did not finish it in time."""
-
-
-def parse_record(data: bytes) -> Record:
-    """Read a reply record. Raises ``WireError``."""
-    if len(data) < 6:
-        raise WireError("control reply is too short", expected="6 bytes or more", found=data.hex())
-    flags, status = struct.unpack_from("<IH", data)
-    values: dict[int, int] = {}
-    place = 6
-    for flag, layout in ((2, "<H"), (4, "<I"), (8, "<i")):
-        if flags & flag:
-            if place + struct.calcsize(layout) > len(data):
-                raise WireError(
-                    "control reply is cut short", expected=f"the fields of flags {flags}", found=data.hex()
-                )
-            (values[flag],) = struct.unpack_from(layout, data, place)
-            place += struct.calcsize(layout)
-    try:
-        return Record(Status(status), values.get(2), values.get(4), values.get(8))
-    except ValueError as error:
-        raise WireError(
-            "control reply has an unknown status", expected="0 to 5", found=str(status)
-        ) from error
 
 
 class ControlChannel:
@@ -128,7 +81,7 @@ class ControlChannel:
                     self._send(handle, payload)
                 record = self._until_ok(request_id, handle, deadline)
             except RequestTimeout:
-                self._service(_RESET, 0, handle)
+                self._service(Service.RESET, 0, handle)
                 raise
             data = self._receive(handle, record.size) if record.size else b""
         if record.result is None:
@@ -137,34 +90,30 @@ class ControlChannel:
             )
         return ControlReply(record.result, data)
 
-    def raw_in(self, request_id: int, value: int = 0, length: int = RECORD_LENGTH) -> bytes:
-        """A raw request that reads, with what follows the first NUL cut off: device id 20, version 30."""
-        return self._usb.control_in(_DEVICE_IN, _RAW, value, request_id, length).split(b"\0")[0]
-
-    def raw_out(self, request_id: int, value: int = 0, data: bytes = b"") -> None:
-        """A raw request that acts: 40 resets at once, 302 drops the cloud connection, also with a stuck application.
+    def raw_out(self, request_id: int) -> None:
+        """A raw request that acts, also with a stuck application: ``RESET`` at once, or ``CLOUD_DISCONNECT``.
 
         The transfer of a reset always ends in an error, which is not reported.
         """
         try:
-            self._usb.control_out(_DEVICE_OUT, _RAW, value, request_id, data)
+            self._usb.control_out(DEVICE_OUT, Service.RAW, 0, request_id, b"")
         except TransferError:
-            if request_id != 40:
+            if request_id != ControlRequest.RESET:
                 raise
 
     def _begin(self) -> None:
         """Drop what a session before this one left behind, once."""
         if self._fresh:
-            self._service(_RESET, 0, _ALL)
+            self._service(Service.RESET, 0, _ALL)
             self._fresh = False
 
     def _service(self, service: int, value: int, index: int) -> Record:
-        return parse_record(self._usb.control_in(_DEVICE_IN, service, value, index, RECORD_LENGTH))
+        return Record.decode(self._usb.control_in(DEVICE_IN, service, value, index, RECORD_LENGTH))
 
     def _init(self, request_id: int, payload: bytes, deadline: float) -> int:
         """Announce the request; the handle, once its buffer is there."""
         for delay in self._delays():
-            record = self._service(_INIT, len(payload), request_id)
+            record = self._service(Service.INIT, len(payload), request_id)
             if record.status is not Status.BUSY:
                 break
             self._wait(delay, deadline, request_id, "the board has four requests going already")
@@ -174,13 +123,13 @@ class ControlChannel:
             try:
                 self._until_ok(request_id, record.handle, deadline)
             except RequestTimeout:
-                self._service(_RESET, 0, record.handle)
+                self._service(Service.RESET, 0, record.handle)
                 raise
         return record.handle
 
     def _until_ok(self, request_id: int, handle: int, deadline: float) -> Record:
         for delay in self._delays():
-            record = self._service(_CHECK, 0, handle)
+            record = self._service(Service.CHECK, 0, handle)
             if record.status is Status.OK:
                 return record
             if record.status is not Status.PENDING:
@@ -190,12 +139,12 @@ class ControlChannel:
 
     def _send(self, handle: int, payload: bytes) -> None:
         for start in range(0, len(payload), CHUNK):
-            self._usb.control_out(_DEVICE_OUT, _SEND, 0, handle, payload[start : start + CHUNK])
+            self._usb.control_out(DEVICE_OUT, Service.SEND, 0, handle, payload[start : start + CHUNK])
 
     def _receive(self, handle: int, size: int) -> bytes:
         data = b""
         while len(data) < size:
-            chunk = self._usb.control_in(_DEVICE_IN, _RECV, 0, handle, min(CHUNK, size - len(data)))
+            chunk = self._usb.control_in(DEVICE_IN, Service.RECV, 0, handle, min(CHUNK, size - len(data)))
             if not chunk:
                 raise TransferError(f"{self.board} broke off a reply", found=f"{len(data)} of {size} bytes")
             data += chunk

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from hil.device.platforms import version_tuple
+from hil.device.releases import version_tuple
 
 ACK = 33
 

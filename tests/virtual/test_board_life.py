@@ -118,7 +118,7 @@ def test_dfu_descriptors(name: str) -> None:
     assert names[0].startswith("@Internal Flash   /0x")
     middle = "@DCD Flash   /0x00000000/1*016Ke" if name == "boron" else platform.dfu_alts[1]
     assert names[1] == middle
-    assert len(names) == (3 if platform.is_gen3 else 2)
+    assert len(names) == (3 if platform.generation == 3 else 2)
     assert parts[-1] == struct.pack("<BBBHHH", 9, 0x21, 0x0B, 255, 4096, 0x011A)
 
 

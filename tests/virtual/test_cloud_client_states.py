@@ -9,8 +9,9 @@ import pytest
 
 from hil.device import keys
 from hil.device.keys import ServerAddress
+from hil.device.requests import CloudState
 from hil.virtual.app.wiring import AckMode, PublishState
-from hil.virtual.cloudclient.client import CloudState, back_off_factor
+from hil.virtual.cloudclient.client import back_off_factor
 from hil.virtual.cloudclient.link import LinkDown
 from hil.virtual.cloudclient.timing import Timing
 from hil.wire import messages

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from hil.device.results import Result
 from hil.wire.coap.message import Code, Message, Type
-from hil.wire.ota.common import OtaReceiver, OtaSender, UpdateError, chunk_count, error_payload, result_code
+from hil.wire.ota.common import OtaReceiver, OtaSender, chunk_count, error_payload, result_code
 from hil.wire.ota.legacy import LegacyReceiver, LegacySender
 from hil.wire.ota.v3 import V3Receiver, V3Sender
 from tests.wire.ota_channel import Channel, counter, tokens
@@ -73,7 +74,7 @@ def test_result_code(text: str, code: int | None) -> None:
 
 
 def test_error_body() -> None:
-    assert error_payload(UpdateError.TOO_LARGE, "too large") == b'{"code":-190,"message":"too large"}'
+    assert error_payload(Result.TOO_LARGE, "too large") == b'{"code":-190,"message":"too large"}'
 
 
 @pytest.mark.parametrize(("size", "chunks"), [(1, 1), (512, 1), (513, 2), (1000, 2), (1536000, 3000)])

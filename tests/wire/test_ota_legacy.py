@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from hil.device import modules
 from hil.device.platforms import by_name
+from hil.device.results import Result
 from hil.errors import UsageError, WireError
 from hil.wire.coap.message import Code, Message, Type, decode, empty_ack, encode, reset
 from hil.wire.messages import Kind, classify
-from hil.wire.ota.common import Pace, UpdateError
+from hil.wire.ota.common import Pace
 from hil.wire.ota.legacy import LegacyReceiver, LegacySender, messages
 from tests.wire.ota_channel import Channel, Path, counter, tokens
 
@@ -429,7 +430,7 @@ def test_done_without_an_update_is_refused() -> None:
 
 
 def test_refused_file_is_not_complete() -> None:
-    device = receiver(validate=lambda _: UpdateError.INVALID_PLATFORM)
+    device = receiver(validate=lambda _: Result.INVALID_PLATFORM)
     device.receive(begin(), 0.0)
     for index in range(2):
         device.receive(fast_chunk(index), 0.1)
@@ -515,7 +516,7 @@ def test_module_for_another_platform_is_refused_over_the_air() -> None:
         try:
             modules.check_compatible(modules.parse(file), by_name("photon"), "2.3.1")
         except WireError:
-            return UpdateError.INVALID_PLATFORM
+            return Result.INVALID_PLATFORM
         return 0
 
     for platform_id, start, refused in ((12, 0xD4000, True), (6, 0x080A0000, False)):

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hil.device.results import Result
 from hil.errors import UsageError, WireError
 from hil.wire.coap.message import Code, Message, Option, Type, decode, empty_ack, encode, reset
 from hil.wire.messages import Kind, classify
-from hil.wire.ota.common import Pace, UpdateError
+from hil.wire.ota.common import Pace
 from hil.wire.ota.v3 import V3Receiver, V3Sender, messages
 from hil.wire.ota.v3.windows import SendWindow
 from tests.wire.ota_channel import counter, tokens
@@ -439,7 +440,7 @@ def test_start_that_makes_no_sense_is_refused_in_the_ack(options: tuple[tuple[in
     device = receiver()
     (reply,) = device.receive(Message(Type.CON, Code.POST, 7, b"\x61", ((11, b"S"), *options)), 0.0)
     assert (reply.type, reply.code, reply.mid, reply.token) == (Type.ACK, Code.BAD_REQUEST, 7, b"\x61")
-    assert json.loads(reply.payload)["code"] == UpdateError.PROTOCOL
+    assert json.loads(reply.payload)["code"] == Result.PROTOCOL
     assert not device.active
     assert not device.drop_connection
 
@@ -516,15 +517,15 @@ def test_finish_without_an_update_is_an_error() -> None:
     confirmation, reply = receiver().receive(finish(), 0.1)
     assert confirmation == empty_ack(0x1200)
     assert (reply.type, reply.code) == (Type.CON, Code.SERVICE_UNAVAILABLE)
-    assert json.loads(reply.payload)["code"] == UpdateError.INVALID_STATE
+    assert json.loads(reply.payload)["code"] == Result.INVALID_STATE
 
 
 @pytest.mark.parametrize(
     ("problem", "code"),
-    [("incomplete", UpdateError.PROTOCOL), ("hash", -1331), ("refused", UpdateError.INVALID_PLATFORM)],
+    [("incomplete", Result.PROTOCOL), ("hash", -1331), ("refused", Result.INVALID_PLATFORM)],
 )
 def test_finish_reports_what_is_wrong_with_the_file(problem: str, code: int) -> None:
-    device = receiver(validate=lambda _: UpdateError.INVALID_PLATFORM if problem == "refused" else 0)
+    device = receiver(validate=lambda _: Result.INVALID_PLATFORM if problem == "refused" else 0)
     device.receive(start(sha256=bytes(32) if problem == "hash" else None), 0.0)
     for index in (1,) if problem == "incomplete" else (1, 2):
         device.receive(chunk(index), 0.1)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from hil.device import modules
 from hil.device.platforms import by_name
+from hil.device.results import Result
 from hil.errors import WireError
 from hil.wire.coap.message import Message
 from hil.wire.messages import Kind, classify
-from hil.wire.ota.common import UpdateError
 from hil.wire.ota.v3 import V3Receiver, V3Sender
 from tests.wire.ota_channel import Channel, Path, counter, tokens
 
@@ -85,7 +85,7 @@ def test_module_for_another_platform_is_refused_over_the_air() -> None:
         try:
             modules.check_compatible(modules.parse(file), by_name("argon"), "6.2.0")
         except WireError:
-            return UpdateError.INVALID_PLATFORM
+            return Result.INVALID_PLATFORM
         return 0
 
     for platform_id, refused in ((13, True), (12, False)):

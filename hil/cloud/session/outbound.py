@@ -13,7 +13,8 @@ from hil.cloud.state.devices import Device
 from hil.cloud.state.events import CloudEvent
 from hil.cloud.state.names import subscription_matches
 from hil.cloud.state.payload import is_structured, is_text
-from hil.device.platforms import by_name, event_data_limit, version_tuple
+from hil.device.platforms import by_name, event_data_limit
+from hil.device.releases import version_tuple
 from hil.errors import DeviceOffline, DeviceTimeout, NotFound, Refused
 from hil.wire.coap.message import Code, ContentFormat, Message, Type, code_text, encode, ping
 from hil.wire.messages import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hil.device.platforms import SYSTEM_MODULE_VERSIONS, Transport
+from hil.device.platforms import Transport
+from hil.device.releases import release_of
 from hil.errors import WireError
 from hil.wire.coap.message import ContentFormat
 from hil.wire.messages import Subscription, VariableType
@@ -12,7 +13,6 @@ from hil.wire.messages.description import ApplicationDescribe, SystemDescribe
 from hil.wire.messages.hello import Hello
 
 UNSET_VERSION = 0xFFFF
-_RELEASES = {version: release for release, version in SYSTEM_MODULE_VERSIONS.items()}
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class Device:
     def os_version(self) -> str | None:
         """The Device OS release such as ``6.2.0``; ``None`` when it is not known."""
         version = self.system_version
-        return None if version is None else _RELEASES.get(version)
+        return None if version is None else release_of(version)
 
     @property
     def os_rules(self) -> str | None:
@@ -67,7 +67,7 @@ class Device:
         version = self.system_version
         if version is None:
             return None
-        return _RELEASES.get(version) or f"{version // 1000}.{version // 100 % 10}.0"
+        return release_of(version) or f"{version // 1000}.{version // 100 % 10}.0"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from hil.cloud.state.journal import Journal
-from hil.device.platforms import Platform, Radio, Transport, version_tuple
+from hil.device.platforms import Platform, Radio, Transport
+from hil.device.releases import version_tuple
 
 TCP_KEEP_ALIVE = 15.0  # seconds between pings of a quiet device (protocol fact sheet 1.5)
 CELLULAR_KEEP_ALIVE = 23 * 60.0

@@ -208,7 +208,7 @@ class ApplicationHost:
     # -- what comes in from USB and the cloud ------------------------------------------------------
 
     def control_request(self, payload: bytes) -> Future[tuple[int, bytes]]:
-        """Control request 10; answered with -120 when no application runs."""
+        """An ``APP_CUSTOM`` request; not supported when no application runs."""
         application = self._application
         if application is None:
             done: Future[tuple[int, bytes]] = Future()

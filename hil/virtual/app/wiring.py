@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from hil.device.results import Result
 from hil.wire.messages import VariableType
 
 VariableValue = bool | int | float | str
 
-# system_error_t, USB fact sheet 4.4
-ERROR_NOT_SUPPORTED = -120
-ERROR_LIMIT_EXCEEDED = -200
-ERROR_INVALID_STATE = -210
-ERROR_INVALID_ARGUMENT = -270
+# Results by the names that applications know them by.
+ERROR_NOT_SUPPORTED = Result.NOT_SUPPORTED
+ERROR_LIMIT_EXCEEDED = Result.LIMIT_EXCEEDED
+ERROR_INVALID_STATE = Result.INVALID_STATE
+ERROR_INVALID_ARGUMENT = Result.INVALID_ARGUMENT
 
 MAX_APPLICATION_SUBSCRIPTIONS = 4  # protocol fact sheet 3.5: six handlers, two of them the system's
 

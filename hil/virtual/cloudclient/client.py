@@ -11,8 +11,8 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
-from enum import IntEnum
 
+from hil.device.requests import CloudState
 from hil.virtual.app.apps import MAX_NAME, ApplicationHost, Subscription
 from hil.virtual.app.wiring import AckMode, Publication, PublishState
 from hil.virtual.cloudclient.link import BoardNetwork, DtlsLink, LinkDown, TcpLink
@@ -33,15 +33,6 @@ from hil.wire.messages import MAX_TTL, CloudReason, Goodbye
 _LOG = logging.getLogger(__name__)
 ATTEMPTS_PER_STEP = 5
 BACK_OFF_STEPS = 7  # 1 s doubled seven times: 128 s
-
-
-class CloudState(IntEnum):
-    """Numbers of control request 300."""
-
-    DISCONNECTED = 0
-    CONNECTING = 1
-    CONNECTED = 2
-    DISCONNECTING = 3
 
 
 class CloudClient:

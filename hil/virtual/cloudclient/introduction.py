@@ -9,28 +9,54 @@ from __future__ import annotations
 import asyncio
 import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from hil.virtual.cloudclient.link import LinkDown, TcpLink
+from hil.virtual.app.apps import Subscription
+from hil.virtual.cloudclient.conversation import Conversation
+from hil.virtual.cloudclient.link import Link, LinkDown, TcpLink
+from hil.virtual.cloudclient.timing import Timing
 from hil.virtual.hardware.profile import OTA_CHUNK_SIZE
+from hil.virtual.hardware.session_cache import SessionCache
 from hil.wire import messages
 from hil.wire.coap import message as coap
 from hil.wire.coap.message import Block, Code, Message
 from hil.wire.messages import DescribeFlag
 from hil.wire.messages.hello import Hello, HelloFlag
 
-if TYPE_CHECKING:
-    from hil.virtual.app.apps import Subscription
-    from hil.virtual.cloudclient.session import CloudSession
-
 SYSTEM_PREFIXES = ("particle", "spark")
 _DESCRIBE_OVERHEAD = 24  # header, token and options of a Describe message
+
+
+class Opening(Conversation, Protocol):
+    """What the first words need of their session beside the means to say them."""
+
+    @property
+    def link(self) -> Link: ...
+
+    @property
+    def cache(self) -> SessionCache: ...
+
+    @property
+    def timing(self) -> Timing: ...
+
+    @property
+    def server_hello(self) -> asyncio.Event:
+        """Set once the server said Hello."""
+
+    def next_token(self) -> bytes:
+        """A fresh token of 1 byte."""
+
+    async def confirmed(self, message: Message) -> Message:
+        """Send a confirmable message and wait for its ACK. Raises LinkDown."""
+
+    async def confirmed_hello(self, message: Message) -> None:
+        """Send the Hello and wait for its ACK. Raises LinkDown."""
 
 
 class Introduction:
     """The first words of one session, and what is added to them later."""
 
-    def __init__(self, session: CloudSession) -> None:
+    def __init__(self, session: Opening) -> None:
         self._session = session
         self._boot = session.app.boot
         self._system_said = False

@@ -11,13 +11,14 @@ import logging
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from hil.errors import WireError
 from hil.virtual.app.apps import ApplicationFault
-from hil.virtual.cloudclient.introduction import szx
+from hil.virtual.cloudclient.conversation import Conversation
+from hil.virtual.cloudclient.introduction import Introduction, szx
 from hil.virtual.cloudclient.link import LinkDown
 from hil.wire import messages
 from hil.wire.coap import message as coap
@@ -28,19 +29,32 @@ from hil.wire.ota.common import OtaReceiver
 from hil.wire.ota.legacy import LegacyReceiver
 from hil.wire.ota.v3 import V3Receiver
 
-if TYPE_CHECKING:
-    from hil.virtual.cloudclient.session import CloudSession
-
 _LOG = logging.getLogger(__name__)
 MAX_EVENT_NAME = 64
 # What a handler without flags takes from 6.2 on (protocol fact sheet 3.5).
 _TEXT_FORMATS = (None, ContentFormat.TEXT, ContentFormat.LINK_FORMAT, ContentFormat.XML, ContentFormat.JSON)
 
 
+class Answering(Conversation, Protocol):
+    """What answers need of their session beside the means to send them."""
+
+    @property
+    def introduction(self) -> Introduction: ...
+
+    def respond(self, message: Message) -> None:
+        """Send a separate response, confirmable or not. Raises LinkDown."""
+
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run ``work`` beside the session."""
+
+    def wake_timers(self) -> None:
+        """Some deadline moved."""
+
+
 class RequestHandler:
     """Answers requests of one session; keeps the update that is under way."""
 
-    def __init__(self, session: CloudSession) -> None:
+    def __init__(self, session: Answering) -> None:
         self._session = session
         self._seen = Deduplicator()
         self._replies: list[Message] = []

@@ -1,7 +1,7 @@
 """One session of a virtual board with the cloud: ids, confirmation, keep-alive, and what comes in.
 
 Protocol fact sheet 2.8, 2.9 and 3. Runs on the asyncio loop of the cloud client; ends by raising LinkDown. What the
-board says at its start is in ``cloud_introduction``, how it answers requests in ``cloud_requests``.
+board says at its start is in ``introduction``, how it answers requests in ``requests``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from hil.errors import WireError
 from hil.virtual.app.apps import ApplicationHost
 from hil.virtual.app.wiring import AckMode, Publication, PublishState
+from hil.virtual.cloudclient.conversation import OnReply
 from hil.virtual.cloudclient.introduction import Introduction
 from hil.virtual.cloudclient.link import Link, LinkDown
 from hil.virtual.cloudclient.requests import RequestHandler
@@ -31,7 +32,6 @@ from hil.wire.messages import Goodbye, Kind
 
 _LOG = logging.getLogger(__name__)
 
-OnReply = Callable[[Message], None]
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 

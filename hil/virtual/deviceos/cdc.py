@@ -8,7 +8,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from hil.device.platforms import version_tuple
+from hil.device.control import DEVICE_IN, DEVICE_OUT, RECORD_LENGTH, Service
+from hil.device.releases import version_tuple
+from hil.device.requests import ControlRequest
 from hil.virtual.deviceos.console import Console
 from hil.virtual.deviceos.control import ControlChannel
 from hil.virtual.deviceos.control_handlers import ControlRequests
@@ -27,8 +29,6 @@ LISTENING_TOUCH_BAUD = 28800
 # The board resets inside the touch, but the host hears of it when it next asks the hub.
 TOUCH_DELAY = 0.05
 
-_RAW = 0x50
-_RAW_MAX_REPLY = 64
 _LISTENING_TOUCH_GONE = (6, 0, 0)
 
 
@@ -83,14 +83,14 @@ class NormalMode(UsbDevice):
         self._system = system
         self._channel = ControlChannel(ControlRequests(system).dispatch, system.announced)
         self._raw_out: dict[int, Callable[[], None]] = {
-            40: self._reset_now,
-            302: system.cloud.drop,
+            ControlRequest.RESET: self._reset_now,
+            ControlRequest.CLOUD_DISCONNECT: system.cloud.drop,
         }
 
     def class_or_vendor(self, setup: Setup, data: bytes) -> bytes:
         if setup.type != TYPE_VENDOR:
             raise Stall
-        if setup.b_request == _RAW:
+        if setup.b_request == Service.RAW:
             return self._raw(setup)
         if setup.b_request == MICROSOFT_VENDOR_CODE:
             return microsoft_compatible_id(setup, CONTROL_INTERFACE_NUMBER)
@@ -108,12 +108,15 @@ class NormalMode(UsbDevice):
     def _raw(self, setup: Setup) -> bytes:
         """Requests without INIT: they work while the application or the system thread is stuck."""
         machine = self._system.machine
-        texts = {20: machine.device_id.hex(), 30: machine.device_os}
-        if setup.bm_request_type == 0xC0 and setup.w_index in texts:
+        texts: dict[int, str] = {
+            ControlRequest.DEVICE_ID: machine.device_id.hex(),
+            ControlRequest.OS_VERSION: machine.device_os,
+        }
+        if setup.bm_request_type == DEVICE_IN and setup.w_index in texts:
             text = texts[setup.w_index].encode()
-            if len(text) <= setup.w_length <= _RAW_MAX_REPLY:
+            if len(text) <= setup.w_length <= RECORD_LENGTH:
                 return text
-        if setup.bm_request_type == 0x40 and setup.w_index in self._raw_out:
+        if setup.bm_request_type == DEVICE_OUT and setup.w_index in self._raw_out:
             self._raw_out[setup.w_index]()
             return b""
         raise Stall

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 
-from hil.device.platforms import Radio, version_tuple
+from hil.device.platforms import Radio
+from hil.device.releases import version_tuple
 from hil.virtual.deviceos.control_handlers import diagnostics_json
 from hil.virtual.deviceos.osystem import OperatingSystem
 from hil.virtual.hardware.machine import NETWORK_IN_THE_AIR, Machine
@@ -64,7 +65,7 @@ class Console:
         machine = self._machine
         device_id = machine.device_id.hex()
         lines = self._properties()
-        if not lines and machine.platform.name != "electron":
+        if not lines:
             self._print(f"Your device id is {device_id}\r\n")
             return
         self._print("".join(f"{line}\r\n" for line in (f"Device ID: {device_id}", *lines)))

@@ -5,48 +5,17 @@ Facts: USB fact sheet 4.1 to 4.3. What a request does is in ``control_handlers``
 
 from __future__ import annotations
 
-import struct
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from enum import Enum, IntEnum, IntFlag, auto
+from enum import Enum, auto
 
+from hil.device.control import DEVICE_IN, DEVICE_OUT, MAX_ACTIVE, RECORD_LENGTH, Record, Service, Status
+from hil.device.results import Result
 from hil.virtual.kernel.usbdevice import Setup, Stall
 
-MAX_ACTIVE = 4
-MIN_REPLY_LENGTH = 64
 POOL_BUFFER_SIZE = 64
-
-_INTERNAL_ERROR = -250
-
-
-class Service(IntEnum):
-    """bRequest of the service requests."""
-
-    INIT = 1
-    CHECK = 2
-    SEND = 3
-    RECV = 4
-    RESET = 5
-
-
-class Status(IntEnum):
-    """Status of a service request."""
-
-    OK = 0
-    ERROR = 1
-    PENDING = 2
-    BUSY = 3
-    NO_MEMORY = 4
-    NOT_FOUND = 5
-
-
-class _Has(IntFlag):
-    STATUS = 1
-    ID = 2
-    SIZE = 4
-    RESULT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +50,6 @@ class _Request:
     sent: int = 0
 
 
-def service_reply(
-    status: Status, *, handle: int | None = None, size: int | None = None, result: int | None = None
-) -> bytes:
-    """The reply record: flags, then the fields that are present."""
-    flags = _Has.STATUS
-    fields = struct.pack("<H", status)
-    if handle is not None:
-        flags |= _Has.ID
-        fields += struct.pack("<H", handle)
-    if size is not None:
-        flags |= _Has.SIZE
-        fields += struct.pack("<I", size)
-    if result is not None:
-        flags |= _Has.RESULT
-        fields += struct.pack("<i", result)
-    return struct.pack("<I", flags) + fields
-
-
 class ControlChannel:
     """The requests that are active on one board.
 
@@ -115,14 +66,18 @@ class ControlChannel:
 
     def service(self, setup: Setup, data: bytes) -> bytes:
         """Answer a service request. Raises ``Stall``."""
-        if setup.bm_request_type == 0xC0 and setup.b_request in (Service.INIT, Service.CHECK, Service.RESET):
-            if setup.w_length < MIN_REPLY_LENGTH:
+        if setup.bm_request_type == DEVICE_IN and setup.b_request in (
+            Service.INIT,
+            Service.CHECK,
+            Service.RESET,
+        ):
+            if setup.w_length < RECORD_LENGTH:
                 raise Stall("reply does not fit")
             answer = {Service.INIT: self._init, Service.CHECK: self._check, Service.RESET: self._reset}
             return answer[Service(setup.b_request)](setup)
-        if setup.bm_request_type == 0xC0 and setup.b_request == Service.RECV:
+        if setup.bm_request_type == DEVICE_IN and setup.b_request == Service.RECV:
             return self._recv(setup)
-        if setup.bm_request_type == 0x40 and setup.b_request == Service.SEND:
+        if setup.bm_request_type == DEVICE_OUT and setup.b_request == Service.SEND:
             self._send(setup, data)
             return b""
         raise Stall(f"no such service {setup.b_request}")
@@ -138,7 +93,7 @@ class ControlChannel:
     def _init(self, setup: Setup) -> bytes:
         with self._lock:
             if len(self._requests) >= MAX_ACTIVE:
-                return service_reply(Status.BUSY)
+                return Record(Status.BUSY).encode()
             handle = self._free_handle()
             size = setup.w_value
             stage = _Stage.ALLOC_PENDING if size > POOL_BUFFER_SIZE else _Stage.RECV_PAYLOAD
@@ -148,25 +103,25 @@ class ControlChannel:
         if size == 0:
             self._start(request)
         status = Status.PENDING if stage is _Stage.ALLOC_PENDING else Status.OK
-        return service_reply(status, handle=handle)
+        return Record(status, handle=handle).encode()
 
     def _check(self, setup: Setup) -> bytes:
         with self._lock:
             request = self._requests.get(setup.w_index)
             if request is None:
-                return service_reply(Status.NOT_FOUND)
+                return Record(Status.NOT_FOUND).encode()
             if request.stage is _Stage.ALLOC_PENDING:
                 request.stage = _Stage.RECV_PAYLOAD
             if request.stage is _Stage.RECV_PAYLOAD:
-                return service_reply(Status.OK)
+                return Record(Status.OK).encode()
             reply = request.reply
             if reply is None:
-                return service_reply(Status.PENDING)
+                return Record(Status.PENDING).encode()
             if reply.data:
-                return service_reply(Status.OK, size=len(reply.data), result=reply.result)
+                return Record(Status.OK, size=len(reply.data), result=reply.result).encode()
             del self._requests[setup.w_index]
         _finish(request)
-        return service_reply(Status.OK, result=reply.result)
+        return Record(Status.OK, result=reply.result).encode()
 
     def _send(self, setup: Setup, data: bytes) -> None:
         with self._lock:
@@ -200,13 +155,13 @@ class ControlChannel:
     def _reset(self, setup: Setup) -> bytes:
         if setup.w_index == 0:
             self.forget_all()
-            return service_reply(Status.OK)
+            return Record(Status.OK).encode()
         with self._lock:
             request = self._requests.pop(setup.w_index, None)
         if request is None:
-            return service_reply(Status.NOT_FOUND)
+            return Record(Status.NOT_FOUND).encode()
         _finish(request)
-        return service_reply(Status.OK)
+        return Record(Status.OK).encode()
 
     def _start(self, request: _Request) -> None:
         request.stage = _Stage.PENDING
@@ -236,5 +191,5 @@ def _finish(request: _Request) -> None:
 def _reply_of(future: Future[Reply]) -> Reply:
     """A request whose handler broke is answered, not left hanging."""
     if future.cancelled() or future.exception() is not None:
-        return Reply(_INTERNAL_ERROR)
+        return Reply(Result.INTERNAL)
     return future.result()

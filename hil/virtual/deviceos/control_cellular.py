@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hil.device.platforms import version_tuple
 from hil.device.protobuf import Fields, Writer
+from hil.device.releases import version_tuple
+from hil.device.requests import ControlRequest
+from hil.device.results import Result
 from hil.virtual.deviceos.control import Reply
 from hil.virtual.hardware.machine import Machine
 from hil.virtual.hardware.stored import AccessPoint
 
-_INVALID_ARGUMENT = Reply(-270)
 _SIMS = (1, 2)  # internal, external
 _IMEI_SINCE = (5, 8, 0)
 
@@ -27,18 +28,20 @@ class CellularRequests:
     def handlers(self) -> dict[int, Callable[[bytes], Reply]]:
         """All of them."""
         return {
-            550: self._set_access_point,
-            551: self._get_access_point,
-            552: self._set_sim,
-            553: lambda _: Reply(data=Writer().uint(1, self._machine.stored.active_sim).finish()),
-            554: self._identity,
+            ControlRequest.SET_ACCESS_POINT: self._set_access_point,
+            ControlRequest.GET_ACCESS_POINT: self._get_access_point,
+            ControlRequest.SET_SIM: self._set_sim,
+            ControlRequest.GET_SIM: lambda _: Reply(
+                data=Writer().uint(1, self._machine.stored.active_sim).finish()
+            ),
+            ControlRequest.SIM_IDENTITY: self._identity,
         }
 
     def _set_access_point(self, payload: bytes) -> Reply:
         fields = Fields(payload)
         sim, point = fields.uint(1), Fields(fields.data(2))
         if sim not in _SIMS:
-            return _INVALID_ARGUMENT
+            return Reply(Result.INVALID_ARGUMENT)
         points = self._machine.stored.access_points
         if point.uint(4):
             points.pop(sim, None)
@@ -50,7 +53,7 @@ class CellularRequests:
     def _get_access_point(self, payload: bytes) -> Reply:
         sim = Fields(payload).uint(1)
         if sim not in _SIMS:
-            return _INVALID_ARGUMENT
+            return Reply(Result.INVALID_ARGUMENT)
         point = self._machine.stored.access_points.get(sim)
         settings = Writer()
         if point is None:
@@ -62,7 +65,7 @@ class CellularRequests:
     def _set_sim(self, payload: bytes) -> Reply:
         sim = Fields(payload).uint(1)
         if sim not in _SIMS:
-            return _INVALID_ARGUMENT
+            return Reply(Result.INVALID_ARGUMENT)
         self._machine.stored.active_sim = sim
         self._machine.save_stored()
         return Reply()

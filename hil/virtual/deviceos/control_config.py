@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hil.device.families import ControlSet
 from hil.device.keys import ServerAddress
-from hil.device.platforms import Platform, Transport, version_tuple
+from hil.device.platforms import Platform, Transport
 from hil.device.protobuf import Fields, Writer
+from hil.device.releases import version_tuple
+from hil.device.requests import ControlRequest, KeyType
+from hil.device.results import Result
 from hil.errors import WireError
 from hil.virtual.deviceos.control import Reply
 from hil.virtual.hardware.machine import Machine
-from hil.virtual.hardware.settings import KEY_FIELDS, KeyType
+from hil.virtual.hardware.settings import KEY_FIELDS
 
-_NOT_SUPPORTED = Reply(-120)
-_NOT_FOUND = Reply(-170)
-_TOO_LARGE = Reply(-190)
-_INVALID_STATE = Reply(-210)
-_INVALID_ARGUMENT = Reply(-270)
 _CLAIM_CODE_MAX = 63
 _HOST_MAX = 63
 _SOFTAP_PREFIX_MAX, _SOFTAP_SUFFIX_MAX = 32, 16
@@ -39,44 +38,51 @@ class ConfigRequests:
         self._machine = machine
         self._settings = machine.settings
         self._platform: Platform = machine.platform
+        self._control = machine.platform.family.control
         self._version = version_tuple(machine.device_os)
 
     def handlers(self) -> dict[int, Callable[[bytes], Reply]]:
         """Those that this board knows."""
         known: dict[int, Callable[[bytes], Reply]] = {
-            33: self._set_feature,
-            34: self._get_feature,
-            75: self._set_startup_mode,
-            200: self._set_claim_code,
-            201: self._is_claimed,
+            ControlRequest.SET_FEATURE: self._set_feature,
+            ControlRequest.GET_FEATURE: self._get_feature,
+            ControlRequest.SET_STARTUP_MODE: self._set_startup_mode,
+            ControlRequest.SET_CLAIM_CODE: self._set_claim_code,
+            ControlRequest.IS_CLAIMED: self._is_claimed,
         }
         if self._version >= _PROTECTION_SINCE:
-            known |= {76: lambda _: Reply(), 77: self._change_protection}
-        if self._platform.is_gen3:
-            known |= {73: self._set_setup_done, 74: self._is_setup_done}
-        elif self._version < _LAST_GEN2:
             known |= {
-                210: self._set_key,
-                211: self._get_key,
-                220: self._set_address,
-                221: self._get_address,
-                222: self._set_protocol,
-                223: self._get_protocol,
-                240: self._set_softap_name,
+                ControlRequest.PROTECTION_STATE: lambda _: Reply(),
+                ControlRequest.CHANGE_PROTECTION: self._change_protection,
+            }
+        if self._control is ControlSet.NETWORK:
+            known |= {
+                ControlRequest.SET_SETUP_DONE: self._set_setup_done,
+                ControlRequest.IS_SETUP_DONE: self._is_setup_done,
+            }
+        elif self._control is ControlSet.KEYS and self._version < _LAST_GEN2:
+            known |= {
+                ControlRequest.SET_KEY: self._set_key,
+                ControlRequest.GET_KEY: self._get_key,
+                ControlRequest.SET_SERVER: self._set_address,
+                ControlRequest.GET_SERVER: self._get_address,
+                ControlRequest.SET_PROTOCOL: self._set_protocol,
+                ControlRequest.GET_PROTOCOL: self._get_protocol,
+                ControlRequest.SET_SOFTAP_NAME: self._set_softap_name,
             }
         return known
 
     def _set_feature(self, payload: bytes) -> Reply:
         fields = Fields(payload)
-        if not self._platform.is_gen3 or fields.uint(1) != _ETHERNET_DETECTION:
-            return _NOT_SUPPORTED
+        if self._control is not ControlSet.NETWORK or fields.uint(1) != _ETHERNET_DETECTION:
+            return Reply(Result.NOT_SUPPORTED)
         self._machine.stored.ethernet_detection = bool(fields.uint(2))
         self._machine.save_stored()
         return Reply()
 
     def _get_feature(self, payload: bytes) -> Reply:
         if Fields(payload).uint(1) != _ETHERNET_DETECTION:
-            return _NOT_SUPPORTED
+            return Reply(Result.NOT_SUPPORTED)
         return Reply(data=Writer().uint(1, int(self._machine.stored.ethernet_detection)).finish())
 
     def _set_startup_mode(self, payload: bytes) -> Reply:
@@ -90,10 +96,10 @@ class ConfigRequests:
         nonce = Fields(fields.data(2)).data(1)
         answers = {
             0: Reply(),
-            1: Reply() if len(nonce) == _NONCE_SIZE else _INVALID_ARGUMENT,
-            2: _INVALID_STATE,
+            1: Reply() if len(nonce) == _NONCE_SIZE else Reply(Result.INVALID_ARGUMENT),
+            2: Reply(Result.INVALID_STATE),
         }
-        return answers.get(fields.uint(1), _INVALID_ARGUMENT)
+        return answers.get(fields.uint(1), Reply(Result.INVALID_ARGUMENT))
 
     def _set_claim_code(self, payload: bytes) -> Reply:
         code = _limited(payload, 1, _CLAIM_CODE_MAX)
@@ -106,7 +112,7 @@ class ConfigRequests:
     def _set_setup_done(self, payload: bytes) -> Reply:
         done = bool(Fields(payload).uint(1))
         if self._version >= (4, 0, 0):
-            return Reply() if done else _NOT_SUPPORTED
+            return Reply() if done else Reply(Result.NOT_SUPPORTED)
         self._settings.setup_done = done
         return Reply()
 
@@ -119,9 +125,9 @@ class ConfigRequests:
         kind = _key_type(fields.uint(1))
         der = fields.data(2)
         if kind is None:
-            return _NOT_SUPPORTED
+            return Reply(Result.NOT_SUPPORTED)
         if len(der) > KEY_FIELDS[kind].size:
-            return _TOO_LARGE
+            return Reply(Result.TOO_LARGE)
         self._settings.set_key(kind, der)
         return Reply()
 
@@ -129,7 +135,7 @@ class ConfigRequests:
         """The whole field, however long the key in it is; what follows it is 0xFF."""
         kind = _key_type(Fields(payload).uint(1))
         if kind is None:
-            return _NOT_SUPPORTED
+            return Reply(Result.NOT_SUPPORTED)
         return Reply(data=Writer().data(1, self._settings.key_field(kind)).finish())
 
     def _set_address(self, payload: bytes) -> Reply:
@@ -137,19 +143,19 @@ class ConfigRequests:
         transport = _TRANSPORTS.get(fields.uint(1))
         host, port = fields.text(2), fields.signed(3) & 0xFFFF
         if len(host.encode()) > _HOST_MAX:
-            return _TOO_LARGE
+            return Reply(Result.TOO_LARGE)
         if transport is None:
-            return _NOT_SUPPORTED
+            return Reply(Result.NOT_SUPPORTED)
         self._settings.set_address(transport, ServerAddress(host, port or None))
         return Reply()
 
     def _get_address(self, payload: bytes) -> Reply:
         transport = _TRANSPORTS.get(Fields(payload).uint(1))
         if transport is None:
-            return _NOT_SUPPORTED
+            return Reply(Result.NOT_SUPPORTED)
         address = self._settings.stored_address(transport)
         if address is None:
-            return _NOT_FOUND
+            return Reply(Result.NOT_FOUND)
         return Reply(data=Writer().text(1, address.host).signed(2, address.port or 0).finish())
 
     def _set_protocol(self, payload: bytes) -> Reply:
@@ -158,10 +164,8 @@ class ConfigRequests:
         if chosen is self._platform.transport:
             return Reply()
         if chosen is not None:
-            self._machine.log(
-                f"request 222 for {chosen} refused: this board speaks {self._platform.transport}"
-            )
-        return _NOT_SUPPORTED
+            self._machine.log(f"protocol {chosen} refused: this board speaks {self._platform.transport}")
+        return Reply(Result.NOT_SUPPORTED)
 
     def _get_protocol(self, _payload: bytes) -> Reply:
         number = 1 if self._platform.transport is Transport.TCP else 2

@@ -12,36 +12,26 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from hil.device.modules import CRC_SIZE, ModuleFunction
-from hil.device.platforms import version_tuple
 from hil.device.protobuf import Fields, Writer
+from hil.device.releases import version_tuple
+from hil.device.requests import OLD_MODULE_TYPES, ControlRequest
+from hil.device.results import UNSPECIFIED, Result
 from hil.errors import UsageError, WireError
 from hil.virtual.deviceos.control import Reply
 from hil.virtual.deviceos.control_config import ConfigRequests
 from hil.virtual.deviceos.control_network import network_requests
 from hil.virtual.deviceos.control_update import UpdateRequests
 from hil.virtual.deviceos.osystem import OperatingSystem
-from hil.virtual.hardware.factory import NCP_VERSION, has_ncp
+from hil.virtual.hardware.factory import NCP_VERSION
 from hil.virtual.hardware.loader import ModuleState, Validity, inspect_modules
 from hil.virtual.hardware.machine import RESET_CODES
 from hil.wire.messages.description import SystemDescribe
 
-NOT_SUPPORTED = Reply(-120)
-CANCELLED = Reply(-140)
-BAD_DATA = Reply(-280)
-INVALID_ARGUMENT = Reply(-270)
-NO_SERIAL_NUMBER = Reply(-1)
+NO_SERIAL_NUMBER = Reply(UNSPECIFIED)
 
 Handler = Callable[[bytes], "Reply | Future[Reply]"]
 
 _NCP_TEXT = "0.0.5"
-_OLD_TYPES = {
-    ModuleFunction.BOOTLOADER: 1,
-    ModuleFunction.SYSTEM_PART: 2,
-    ModuleFunction.USER_PART: 3,
-    ModuleFunction.MONOLITHIC: 4,
-    ModuleFunction.NCP_FIRMWARE: 5,
-    ModuleFunction.RADIO_STACK: 6,
-}
 
 
 class ControlRequests:
@@ -57,57 +47,65 @@ class ControlRequests:
         self._handlers |= network_requests(system.machine)
 
     def dispatch(self, request: int, payload: bytes) -> Reply | Future[Reply]:
-        """Run request ``request``; an id the system does not know gets -120."""
+        """Run request ``request``; an id the system does not know is not supported."""
         handler = self._handlers.get(request)
         if handler is None:
-            return NOT_SUPPORTED
+            return Reply(Result.NOT_SUPPORTED)
         try:
             return handler(payload)
         except UsageError:
-            return INVALID_ARGUMENT
+            return Reply(Result.INVALID_ARGUMENT)
         except WireError:
-            return BAD_DATA
+            return Reply(Result.BAD_DATA)
 
     def _own(self) -> dict[int, Handler]:
         handlers: dict[int, Handler] = {
-            1: lambda payload: Reply(data=payload),
-            10: self._application,
-            20: lambda _: Reply(data=Writer().text(1, self._machine.device_id.hex()).finish()),
-            21: self._serial_number,
-            30: lambda _: Reply(data=Writer().text(1, self._machine.device_os).finish()),
-            32: lambda _: Reply(),
-            40: lambda _: self._reset("user", "normal"),
-            41: lambda _: Reply(then=self._machine.factory_reset),
-            50: lambda _: self._reset("dfu_mode", "dfu"),
-            60: lambda _: self._reset("safe_mode", "safe"),
-            70: self._start_listening,
-            71: self._stop_listening,
-            72: lambda _: Reply(data=Writer().uint(1, int(self._machine.listening)).finish()),
-            90: self._module_info,
-            100: self._diagnostics,
-            230: lambda _: Reply(),
-            231: lambda _: Reply(),
-            300: lambda _: Reply(data=Writer().uint(1, int(self._system.cloud.state)).finish()),
-            301: self._connect,
-            302: self._disconnect,
+            ControlRequest.ECHO: lambda payload: Reply(data=payload),
+            ControlRequest.APP_CUSTOM: self._application,
+            ControlRequest.DEVICE_ID: lambda _: Reply(
+                data=Writer().text(1, self._machine.device_id.hex()).finish()
+            ),
+            ControlRequest.SERIAL_NUMBER: self._serial_number,
+            ControlRequest.OS_VERSION: lambda _: Reply(
+                data=Writer().text(1, self._machine.device_os).finish()
+            ),
+            ControlRequest.CAPABILITIES: lambda _: Reply(),
+            ControlRequest.RESET: lambda _: self._reset("user", "normal"),
+            ControlRequest.FACTORY_RESET: lambda _: Reply(then=self._machine.factory_reset),
+            ControlRequest.DFU_MODE: lambda _: self._reset("dfu_mode", "dfu"),
+            ControlRequest.SAFE_MODE: lambda _: self._reset("safe_mode", "safe"),
+            ControlRequest.START_LISTENING: self._start_listening,
+            ControlRequest.STOP_LISTENING: self._stop_listening,
+            ControlRequest.DEVICE_MODE: lambda _: Reply(
+                data=Writer().uint(1, int(self._machine.listening)).finish()
+            ),
+            ControlRequest.MODULE_INFO: self._module_info,
+            ControlRequest.DIAGNOSTICS: self._diagnostics,
+            ControlRequest.BLINK_ON: lambda _: Reply(),
+            ControlRequest.BLINK_OFF: lambda _: Reply(),
+            ControlRequest.CLOUD_STATUS: lambda _: Reply(
+                data=Writer().uint(1, int(self._system.cloud.state)).finish()
+            ),
+            ControlRequest.CLOUD_CONNECT: self._connect,
+            ControlRequest.CLOUD_DISCONNECT: self._disconnect,
         }
-        if has_ncp(self._machine.platform):
+        if self._machine.platform.has_ncp:
             ncp = Writer().text(1, _NCP_TEXT).uint(2, NCP_VERSION).finish()
-            handlers[31] = lambda _: Reply(data=ncp)
+            handlers[ControlRequest.NCP_VERSION] = lambda _: Reply(data=ncp)
         if self._version >= (5, 6, 0):
-            handlers[91] = lambda _: Reply()
+            handlers[ControlRequest.ASSET_INFO] = lambda _: Reply()
         return handlers
 
     def _reset(self, reason: str, mode: str) -> Reply:
         return Reply(then=lambda: self._machine.request_reset(reason, mode=mode))
 
     def _application(self, payload: bytes) -> Future[Reply]:
-        """Request 10 runs on the application's thread, so it hangs while the application blocks."""
+        """``APP_CUSTOM`` runs on the application's thread, so it hangs while the application blocks."""
         outcome: Future[Reply] = Future()
 
         def answered(done: Future[tuple[int, bytes]]) -> None:
             if done.cancelled():
-                outcome.set_result(CANCELLED)
+                outcome.set_result(Reply(Result.CANCELLED))
             elif error := done.exception():
                 outcome.set_exception(error)
             else:
@@ -129,7 +127,7 @@ class ControlRequests:
         return Reply()
 
     def _connect(self, _payload: bytes) -> Reply:
-        return Reply() if self._system.connect() else NOT_SUPPORTED
+        return Reply() if self._system.connect() else Reply(Result.NOT_SUPPORTED)
 
     def _disconnect(self, _payload: bytes) -> Reply:
         self._system.cloud.disconnect()
@@ -138,7 +136,7 @@ class ControlRequests:
     def _diagnostics(self, payload: bytes) -> Reply:
         """There is no asking for a part of it."""
         if payload:
-            return NOT_SUPPORTED
+            return Reply(Result.NOT_SUPPORTED)
         return Reply(data=diagnostics_json(self._system))
 
     def _module_info(self, _payload: bytes) -> Reply:
@@ -153,7 +151,7 @@ class ControlRequests:
 
 
 def diagnostics_json(system: OperatingSystem) -> bytes:
-    """Diagnostics as request 100 and console key ``d`` give them."""
+    """Diagnostics as ``DIAGNOSTICS`` and console key ``d`` give them."""
     machine = system.machine
     values = {
         "sys:reset": RESET_CODES.get(machine.last_reset_reason, RESET_CODES["unknown"]),
@@ -187,9 +185,11 @@ def _old_module(state: ModuleState) -> Writer:
     if Validity.DEPENDENCIES not in state.valid:
         validity |= 2
     size = state.module.size - CRC_SIZE if state.module is not None else 0
-    writer = Writer().uint(1, _OLD_TYPES[state.slot.function]).uint(2, state.slot.index)
+    writer = Writer().uint(1, OLD_MODULE_TYPES[state.slot.function]).uint(2, state.slot.index)
     writer.uint(3, state.version).uint(4, size).uint(5, validity)
     for need in state.dependencies:
-        inner = Writer().uint(1, _OLD_TYPES.get(need.function, 0)).uint(2, need.index).uint(3, need.version)
+        inner = (
+            Writer().uint(1, OLD_MODULE_TYPES.get(need.function, 0)).uint(2, need.index).uint(3, need.version)
+        )
         writer.message(6, inner)
     return writer

@@ -11,12 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
 
-from hil.device.platforms import Radio, version_tuple
+from hil.device.platforms import Radio
 from hil.device.protobuf import Fields, Writer
+from hil.device.releases import version_tuple
+from hil.device.requests import ControlRequest
+from hil.device.results import UNSPECIFIED
 from hil.virtual.deviceos.control import Reply
 from hil.virtual.hardware.machine import Machine
 
-_NO_SUCH_INTERFACE = Reply(-1)
+_NO_SUCH_INTERFACE = Reply(UNSPECIFIED)
 _LOOPBACK, _WIFI, _PPP = 1, 8, 16
 _RADIO_INDEX = 4
 _LINK_PREFIX = 30  # of the link between a virtual board and its router
@@ -53,7 +56,7 @@ class InterfaceRequests:
 
     def handlers(self) -> dict[int, Callable[[bytes], Reply]]:
         """Both."""
-        return {400: self._list, 401: self._one}
+        return {ControlRequest.INTERFACE_LIST: self._list, ControlRequest.INTERFACE: self._one}
 
     def _list(self, _payload: bytes) -> Reply:
         reply = Writer()

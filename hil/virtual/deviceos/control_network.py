@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hil.device.platforms import Radio, version_tuple
+from hil.device.families import ControlSet
+from hil.device.platforms import Radio
 from hil.device.protobuf import Fields, Writer
+from hil.device.releases import version_tuple
+from hil.device.requests import ControlRequest
+from hil.device.results import Result
 from hil.virtual.deviceos.control import Reply
 from hil.virtual.deviceos.control_cellular import CellularRequests
 from hil.virtual.deviceos.control_interfaces import InterfaceRequests
 from hil.virtual.hardware.machine import NETWORK_IN_THE_AIR, Machine
 from hil.virtual.hardware.stored import WifiNetwork
 
-_NOT_SUPPORTED = Reply(-120)
-_NOT_FOUND = Reply(-170)
-_INVALID_ARGUMENT = Reply(-270)
 _SSID_MAX = 32
 _STORE_ONLY_SINCE = (5, 8, 0)
 _NO_CREDENTIALS, _PASSWORD = 0, 1
@@ -28,7 +29,7 @@ _BSSID = bytes.fromhex("0200c0a80001")
 
 def network_requests(machine: Machine) -> dict[int, Callable[[bytes], Reply]]:
     """All requests about networks that ``machine`` knows: none on Gen 2."""
-    if not machine.platform.is_gen3:
+    if machine.platform.family.control is not ControlSet.NETWORK:
         return {}
     cellular = machine.platform.radio is Radio.CELLULAR
     radio = CellularRequests(machine) if cellular else WifiRequests(machine)
@@ -44,16 +45,16 @@ class WifiRequests:
     def handlers(self) -> dict[int, Callable[[bytes], Reply]]:
         """Those that this board's Device OS knows."""
         known: dict[int, Callable[[bytes], Reply]] = {
-            500: self._join_new,
-            501: self._join_known,
-            502: self._known,
-            503: self._remove,
-            504: self._clear,
-            505: self._current,
-            506: self._scan,
+            ControlRequest.WIFI_JOIN_NEW: self._join_new,
+            ControlRequest.WIFI_JOIN_KNOWN: self._join_known,
+            ControlRequest.WIFI_KNOWN: self._known,
+            ControlRequest.WIFI_REMOVE: self._remove,
+            ControlRequest.WIFI_CLEAR: self._clear,
+            ControlRequest.WIFI_CURRENT: self._current,
+            ControlRequest.WIFI_SCAN: self._scan,
         }
         if version_tuple(self._machine.device_os) >= _STORE_ONLY_SINCE:
-            known[507] = self._store
+            known[ControlRequest.WIFI_STORE] = self._store
         return known
 
     def _join_new(self, payload: bytes) -> Reply:
@@ -66,16 +67,16 @@ class WifiRequests:
         fields = Fields(payload)
         ssid, credentials = fields.text(1), Fields(fields.data(4))
         if not 0 < len(ssid.encode()) <= _SSID_MAX:
-            return _INVALID_ARGUMENT
+            return Reply(Result.INVALID_ARGUMENT)
         if credentials.uint(1) not in (_NO_CREDENTIALS, _PASSWORD):
-            return _NOT_SUPPORTED
+            return Reply(Result.NOT_SUPPORTED)
         self._keep([*self._others(ssid), WifiNetwork(ssid, fields.uint(3), credentials.text(2))])
         return Reply()
 
     def _join_known(self, payload: bytes) -> Reply:
         ssid = Fields(payload).text(1)
         if all(network.ssid != ssid for network in self._machine.stored.networks):
-            return _NOT_FOUND
+            return Reply(Result.NOT_FOUND)
         self._machine.wifi_network = ssid
         return Reply()
 

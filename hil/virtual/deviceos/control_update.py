@@ -8,16 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hil.device.protobuf import Fields, Writer
+from hil.device.requests import ControlRequest
+from hil.device.results import Result
 from hil.virtual.deviceos.control import Reply
 from hil.virtual.hardware.machine import Machine
 from hil.virtual.hardware.profile import Profile
 
 CHUNK_SIZE = 1024
-_TOO_LARGE = Reply(-190)
-_INVALID_STATE = Reply(-210)
-_INVALID_ARGUMENT = Reply(-270)
-_OUT_OF_RANGE = Reply(-290)
-_NOT_SUPPORTED = Reply(-120)
 _FORMAT_BIN = 0
 
 
@@ -32,18 +29,23 @@ class UpdateRequests:
 
     def handlers(self) -> dict[int, Callable[[bytes], Reply]]:
         """The four requests."""
-        return {250: self._begin, 251: self._finish, 252: self._cancel, 253: self._data}
+        return {
+            ControlRequest.BEGIN_UPDATE: self._begin,
+            ControlRequest.FINISH_UPDATE: self._finish,
+            ControlRequest.CANCEL_UPDATE: self._cancel,
+            ControlRequest.UPDATE_DATA: self._data,
+        }
 
     def _begin(self, payload: bytes) -> Reply:
         fields = Fields(payload)
         size, form = fields.uint(1), fields.uint(2)
         self._expected = None
         if form != _FORMAT_BIN:
-            return _NOT_SUPPORTED
+            return Reply(Result.NOT_SUPPORTED)
         if size == 0:
-            return _INVALID_ARGUMENT
+            return Reply(Result.INVALID_ARGUMENT)
         if size > self._limit:
-            return _TOO_LARGE
+            return Reply(Result.TOO_LARGE)
         self._expected = size
         self._file = bytearray()
         return Reply(data=Writer().uint(1, CHUNK_SIZE).finish())
@@ -53,9 +55,9 @@ class UpdateRequests:
         expected, self._expected = self._expected, None
         chunk = Fields(payload).data(1)
         if expected is None:
-            return _INVALID_STATE
+            return Reply(Result.INVALID_STATE)
         if not 0 < len(chunk) <= expected - len(self._file):
-            return _OUT_OF_RANGE
+            return Reply(Result.OUT_OF_RANGE)
         self._file += chunk
         self._expected = expected
         return Reply()
@@ -64,7 +66,7 @@ class UpdateRequests:
         validate_only = bool(Fields(payload).uint(1))
         if self._expected is None or len(self._file) != self._expected:
             self._expected = None
-            return _INVALID_STATE
+            return Reply(Result.INVALID_STATE)
         file = bytes(self._file)
         result = self._machine.validate_update(file)
         if validate_only:

@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from hil.device.requests import RESTARTING
 from hil.virtual.app.apps import ApplicationFactory, ApplicationHost, ApplicationImage
 from hil.virtual.hardware.machine import RESET_CODES, Machine
 
-LISTENING_LIMIT = 300.0  # seconds that an Electron listens
 _NO_TCP = (
     "configuration byte 2977 says TCP: a virtual Electron speaks UDP only and stays offline (0xFF for UDP)"
 )
-_RESTARTING = (40, 41, 50, 60)
 
 
 class CloudConnection(Protocol):
@@ -120,13 +119,14 @@ class OperatingSystem:
 
     def announced(self, request: int) -> None:
         """A control request was announced; those that restart the board take it off the cloud at once."""
-        if request in _RESTARTING:
+        if request in RESTARTING:
             self.cloud.disconnect()
 
     def _limit_listening(self) -> None:
         """An Electron does not listen for ever; Photons do."""
         power = self.machine.power
-        if self.machine.platform.name != "electron" or power is None:
+        limit = self.machine.platform.family.listening_limit
+        if limit is None or power is None:
             return
         self._listened += 1
         episode = self._listened
@@ -135,4 +135,4 @@ class OperatingSystem:
             if self._listened == episode:
                 self.stop_listening()
 
-        power.within_start(LISTENING_LIMIT, end)
+        power.within_start(limit, end)

@@ -10,7 +10,9 @@ import threading
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 
-from hil.device.platforms import Platform, version_tuple
+from hil.device.families import DfuDialect
+from hil.device.platforms import Platform
+from hil.device.releases import version_tuple
 from hil.virtual.hardware.descriptors import MICROSOFT_VENDOR_CODE, dfu_face, microsoft_compatible_id
 from hil.virtual.hardware.flash import Flash, FlashFault, OutsideFlash
 from hil.virtual.kernel.usbdevice import TYPE_CLASS, TYPE_VENDOR, Setup, Stall, UsbDevice
@@ -87,8 +89,9 @@ class Bootloader(UsbDevice):
     ) -> None:
         face = dfu_face(platform, device_os, device_id)
         super().__init__(face.device, face.configuration, face.strings)
-        self._platform = platform
-        self._safe_mode_command = platform.is_gen3 and version_tuple(device_os) >= (6, 0, 0)
+        self._transfer_size = platform.dfu_transfer_size
+        self._nrf52 = platform.family.dfu_dialect is DfuDialect.NRF52
+        self._safe_mode_command = self._nrf52 and version_tuple(device_os) >= (6, 0, 0)
         self._memories = tuple(memories)
         self._leave = leave
         self._poll_timeout = poll_timeout
@@ -145,7 +148,7 @@ class Bootloader(UsbDevice):
         if not data:
             self._state = DfuState.MANIFEST_SYNC
             return
-        if len(data) > self._platform.dfu_transfer_size:
+        if len(data) > self._transfer_size:
             raise self._refuse()
         self._action = self._command(data) if setup.w_value == 0 else self._block(setup.w_value, data)
         self._state = DfuState.DNLOAD_SYNC
@@ -170,7 +173,7 @@ class Bootloader(UsbDevice):
 
     def _failing(self, status: DfuStatus) -> Callable[[], None]:
         """What Gen 3 finds out only when it acts is refused by Gen 2 at once. Raises ``Stall`` there."""
-        if not self._platform.is_gen3:
+        if not self._nrf52:
             raise self._refuse()
 
         def fail() -> None:
@@ -187,7 +190,7 @@ class Bootloader(UsbDevice):
         try:
             self._memory.sector_at(address)
         except OutsideFlash as error:
-            if not self._platform.is_gen3:
+            if not self._nrf52:
                 raise _Fault(DfuStatus.ERR_ADDRESS) from error
         self._pointer = address
 
@@ -212,14 +215,14 @@ class Bootloader(UsbDevice):
 
     def _said(self, status: DfuStatus) -> DfuStatus:
         """Gen 3 has one status for all that the memories do not do."""
-        return DfuStatus.ERR_UNKNOWN if self._platform.is_gen3 else status
+        return DfuStatus.ERR_UNKNOWN if self._nrf52 else status
 
     # -- upload ------------------------------------------------------------------------------------
 
     def _upload(self, setup: Setup) -> bytes:
         if self._state not in (DfuState.IDLE, DfuState.UPLOAD_IDLE):
             raise self._refuse()
-        if setup.w_length > self._platform.dfu_transfer_size:
+        if setup.w_length > self._transfer_size:
             raise self._refuse()
         if setup.w_value == 0:
             return self._commands()[: setup.w_length]
@@ -267,7 +270,7 @@ class Bootloader(UsbDevice):
 
     def _manifest(self) -> bytes:
         """Gen 2 says dfuDNLOAD_IDLE where Gen 3 says dfuMANIFEST; both reset."""
-        gen3 = self._platform.is_gen3
+        gen3 = self._nrf52
         if not self._leaving:
             self._leaving = True
             self._flush()
@@ -278,7 +281,7 @@ class Bootloader(UsbDevice):
         return self._report(DfuState.DNLOAD_IDLE)
 
     def _clear_status(self) -> None:
-        if self._state is DfuState.ERROR or not self._platform.is_gen3:
+        if self._state is DfuState.ERROR or not self._nrf52:
             self._state, self._status = DfuState.IDLE, DfuStatus.OK
             return
         raise self._refuse()
@@ -308,7 +311,7 @@ class Bootloader(UsbDevice):
         return self._memories[chosen] if chosen < len(self._memories) else self._memories[0]
 
     def _address_of(self, block: int) -> int:
-        return self._pointer + (block - _FIRST_DATA_BLOCK) * self._platform.dfu_transfer_size
+        return self._pointer + (block - _FIRST_DATA_BLOCK) * self._transfer_size
 
     def _flush(self) -> None:
         for memory in self._memories:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from hil.device.platforms import Platform, version_tuple
+from hil.device.families import DfuDialect
+from hil.device.platforms import Platform
+from hil.device.releases import version_tuple
 from hil.virtual.kernel.usbdevice import Setup, Stall
 
 MANUFACTURER, PRODUCT, SERIAL, CONTROL_INTERFACE = 1, 2, 3, 4
@@ -35,26 +37,17 @@ class Face:
     strings: dict[int, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Power:
-    """``attributes`` of the configuration, ``half_ma`` its current in units of 2 mA, ``release`` as BCD."""
-
-    attributes: int
-    half_ma: int
-    release: int
-
-
 def normal_face(platform: Platform, device_os: str, device_id: str) -> Face:
     """CDC serial and the control interface. ``device_id`` is 24 hex digits."""
-    product = _product(platform, device_os)
+    product = _usb_name(platform, device_os) + platform.family.usb.product_suffix
     strings = {
         MANUFACTURER: "Particle",
         PRODUCT: product,
         SERIAL: serial_string(platform, device_id),
-        CONTROL_INTERFACE: f"{product.removesuffix(' CDC Mode')} Control Interface",
+        CONTROL_INTERFACE: f"{_usb_name(platform, device_os)} Control Interface",
         MICROSOFT_STRING: _MICROSOFT_SIGNATURE,
     }
-    device = _device(platform.vid, platform.pid, (0xEF, 2, 1), _power(platform).release)
+    device = _device(platform, platform.pid, (0xEF, 2, 1))
     return Face(device, _cdc_configuration(platform), strings)
 
 
@@ -68,7 +61,7 @@ def dfu_face(platform: Platform, device_os: str, device_id: str) -> Face:
         MICROSOFT_STRING: _MICROSOFT_SIGNATURE,
     }
     strings |= {FIRST_ALTERNATE + number: text for number, text in enumerate(alternates)}
-    if platform.is_gen3 and version_tuple(device_os) > (6, 1, 1):
+    if _is_nrf52(platform) and version_tuple(device_os) > (6, 1, 1):
         strings[STATE_STRING] = "sm=o"
     interfaces = b"".join(
         _interface(0, 0, (0xFE, 1, 2), alternate=number, text=FIRST_ALTERNATE + number)
@@ -78,9 +71,7 @@ def dfu_face(platform: Platform, device_os: str, device_id: str) -> Face:
         "<BBBHHH", 9, 0x21, _DFU_ATTRIBUTES, _DETACH_TIMEOUT_MS, platform.dfu_transfer_size, _DFU_VERSION
     )
     configuration = _configuration(platform, interfaces + functional, 1)
-    return Face(
-        _device(platform.vid, platform.dfu_pid, (0, 0, 0), _power(platform).release), configuration, strings
-    )
+    return Face(_device(platform, platform.dfu_pid, (0, 0, 0)), configuration, strings)
 
 
 def microsoft_compatible_id(setup: Setup, interface: int) -> bytes:
@@ -94,41 +85,32 @@ def microsoft_compatible_id(setup: Setup, interface: int) -> bytes:
 def dfu_alternates(platform: Platform, device_os: str) -> tuple[str, ...]:
     """The DfuSe strings: Gen 3 called its configuration flash ``DCD`` up to 4.0.x and at 5.0.0."""
     version = version_tuple(device_os)
-    if platform.is_gen3 and (version < (4, 1, 0) or version == (5, 0, 0)):
+    if _is_nrf52(platform) and (version < (4, 1, 0) or version == (5, 0, 0)):
         return tuple(text.replace("@DCT", "@DCD") for text in platform.dfu_alts)
     return platform.dfu_alts
 
 
 def serial_string(platform: Platform, device_id: str) -> str:
     """Gen 2 writes the device id in upper case, Gen 3 in lower case."""
-    return device_id.lower() if platform.is_gen3 else device_id.upper()
+    return device_id.upper() if platform.family.usb.upper_case_serial else device_id.lower()
 
 
 def _usb_name(platform: Platform, device_os: str) -> str:
-    if platform.name == "bsom" and version_tuple(device_os) >= (3, 0, 0):
-        return "B-SoM"
-    return platform.display
+    newer = version_tuple(device_os) >= (3, 0, 0)
+    return platform.usb_name if platform.usb_name and newer else platform.display
 
 
-def _product(platform: Platform, device_os: str) -> str:
-    name = _usb_name(platform, device_os)
-    return f"{name} CDC Mode" if platform.is_gen3 else name
+def _is_nrf52(platform: Platform) -> bool:
+    return platform.family.dfu_dialect is DfuDialect.NRF52
 
 
-def _power(platform: Platform) -> _Power:
-    if platform.is_gen3:
-        return _Power(0xC0, 250, 0x0102)
-    return _Power(0x80, 50, 0x0250)
-
-
-def _device(vid: int, pid: int, kind: tuple[int, int, int], release: int) -> bytes:
-    return struct.pack(
-        "<BBHBBBBHHHBBBB", 18, 1, 0x0200, *kind, 64, vid, pid, release, MANUFACTURER, PRODUCT, SERIAL, 1
-    )
+def _device(platform: Platform, pid: int, kind: tuple[int, int, int]) -> bytes:
+    ids = (platform.vid, pid, platform.family.usb.release)
+    return struct.pack("<BBHBBBBHHHBBBB", 18, 1, 0x0200, *kind, 64, *ids, MANUFACTURER, PRODUCT, SERIAL, 1)
 
 
 def _configuration(platform: Platform, body: bytes, interfaces: int) -> bytes:
-    power = _power(platform)
+    power = platform.family.usb
     head = struct.pack("<BBHBBBBB", 9, 2, 9 + len(body), interfaces, 1, 0, power.attributes, power.half_ma)
     return head + body
 
@@ -151,16 +133,10 @@ def _cdc_configuration(platform: Platform) -> bytes:
         association
         + _interface(0, 1, (2, 2, 1))
         + functional
-        + _endpoint(_interrupt_endpoint(platform), _INTERRUPT, 8, 16)
+        + _endpoint(platform.family.usb.interrupt_endpoint, _INTERRUPT, 8, 16)
         + _interface(1, 2, (0x0A, 0, 0))
         + _endpoint(0x01, _BULK, 64, 0)
         + _endpoint(0x81, _BULK, 64, 0)
         + _interface(2, 0, (0xFF, 0xFF, 0xFF), text=CONTROL_INTERFACE)
     )
     return _configuration(platform, body, 3)
-
-
-def _interrupt_endpoint(platform: Platform) -> int:
-    if platform.is_gen3:
-        return 0x82
-    return 0x8A if platform.name == "electron" else 0x83

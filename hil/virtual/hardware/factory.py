@@ -10,14 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from hil.device.families import FlashLayout
 from hil.device.modules import CRC_SIZE, PREFIX_SIZE, SUFFIX_SIZE, Dependency, ModuleFunction, build
-from hil.device.platforms import SYSTEM_MODULE_VERSIONS, Platform, UserPart, version_tuple
+from hil.device.platforms import Platform, UserPart
+from hil.device.releases import system_module_version, version_tuple
 from hil.errors import UsageError
 
 TINKER_VERSION = 6
 NCP_VERSION = 5
 RADIO_STACK_VERSION = 202
-GEN3_OTA_SLOT = 1_536_000
 
 _KB = 1024
 _VECTORS_STM32 = 0x184
@@ -54,41 +55,29 @@ def user_slots(platform: Platform, device_os: str) -> tuple[ModuleSlot, ...]:
 
 def user_dependency(platform: Platform, device_os: str) -> Dependency:
     """The system part that an application built with ``device_os`` needs."""
-    index = 1 if platform.is_gen3 else 2
-    return Dependency(ModuleFunction.SYSTEM_PART, index, SYSTEM_MODULE_VERSIONS[device_os])
+    return _system(platform.family.main_system_part, system_module_version(device_os))
 
 
 def system_slots(platform: Platform, device_os: str) -> tuple[ModuleSlot, ...]:
     """Bootloader and system parts, in the order the board lists them. Raises ``UsageError`` for a Core."""
-    if platform.name == "core":
-        raise UsageError("there is no virtual Core", hint="use a photon, electron or Gen 3 board")
-    if platform.is_gen3:
-        return _nrf_slots(platform, device_os)
-    return _electron_slots(device_os) if platform.name == "electron" else _photon_slots(device_os)
+    make = _LAYOUTS.get(platform.family.layout)
+    if make is None:
+        raise UsageError(
+            f"there is no virtual {platform.display}", hint="use a photon, electron or Gen 3 board"
+        )
+    return make(platform, device_os)
 
 
 def reported_slots(platform: Platform, device_os: str) -> tuple[ModuleSlot, ...]:
     """NCP and radio stack: listed, always healthy, not kept as modules in flash."""
-    if not platform.is_gen3:
+    if not platform.family.radio_stack:
         return ()
-    ncp = ModuleSlot(ModuleFunction.NCP_FIRMWARE, 0, NCP_VERSION, 0, GEN3_OTA_SLOT, in_flash=False)
+    ncp = ModuleSlot(ModuleFunction.NCP_FIRMWARE, 0, NCP_VERSION, 0, platform.family.ota_slot, in_flash=False)
     end = 0x27000 if version_tuple(device_os) >= (6, 2, 0) else 0x30000
     radio = ModuleSlot(
         ModuleFunction.RADIO_STACK, 0, RADIO_STACK_VERSION, 0x1000, end - 0x1000, in_flash=False
     )
-    return (ncp, radio) if has_ncp(platform) else (radio,)
-
-
-def factory_slot(platform: Platform) -> tuple[int, int]:
-    """Where the application that a factory reset restores lies: number of the memory, address in it."""
-    if platform.is_gen3:
-        return 2, 0x80600000 if platform.name in ("b5som", "tracker") else 0x80200000
-    return 0, 0x080A0000 if platform.name == "electron" else 0x080E0000
-
-
-def has_ncp(platform: Platform) -> bool:
-    """Whether an ESP32 with firmware of its own makes the Wi-Fi."""
-    return platform.name in ("argon", "tracker")
+    return (ncp, radio) if platform.has_ncp else (radio,)
 
 
 @lru_cache(maxsize=64)
@@ -150,7 +139,7 @@ def _bootloader_stm32(device_os: str) -> ModuleSlot:
 
 
 def _part_maker(device_os: str, size: int) -> Callable[..., ModuleSlot]:
-    version = SYSTEM_MODULE_VERSIONS[device_os]
+    version = system_module_version(device_os)
 
     def part(index: int, start: int, *needs: Dependency, vectors: bool = False) -> ModuleSlot:
         offset = _VECTORS_STM32 if vectors else 0
@@ -161,8 +150,8 @@ def _part_maker(device_os: str, size: int) -> Callable[..., ModuleSlot]:
     return part
 
 
-def _photon_slots(device_os: str) -> tuple[ModuleSlot, ...]:
-    version = SYSTEM_MODULE_VERSIONS[device_os]
+def _photon_slots(_platform: Platform, device_os: str) -> tuple[ModuleSlot, ...]:
+    version = system_module_version(device_os)
     part = _part_maker(device_os, 256 * _KB)
     return (
         _bootloader_stm32(device_os),
@@ -171,8 +160,8 @@ def _photon_slots(device_os: str) -> tuple[ModuleSlot, ...]:
     )
 
 
-def _electron_slots(device_os: str) -> tuple[ModuleSlot, ...]:
-    version = SYSTEM_MODULE_VERSIONS[device_os]
+def _electron_slots(_platform: Platform, device_os: str) -> tuple[ModuleSlot, ...]:
+    version = system_module_version(device_os)
     part = _part_maker(device_os, 128 * _KB)
     return (
         _bootloader_stm32(device_os),
@@ -188,7 +177,7 @@ def _nrf_slots(platform: Platform, device_os: str) -> tuple[ModuleSlot, ...]:
     boot = bootloader_version(device_os)
     radio = Dependency(ModuleFunction.RADIO_STACK, 0, RADIO_STACK_VERSION)
     loader = _bootloader(1005 if release < (3, 0, 0) else boot)
-    needs = (radio, loader) if platform.name == "argon" and release >= (5, 5, 0) else (loader, radio)
+    needs = (radio, loader) if platform.radio_stack_first and release >= (5, 5, 0) else (loader, radio)
     return (
         ModuleSlot(
             ModuleFunction.BOOTLOADER,
@@ -202,7 +191,7 @@ def _nrf_slots(platform: Platform, device_os: str) -> tuple[ModuleSlot, ...]:
         ModuleSlot(
             ModuleFunction.SYSTEM_PART,
             1,
-            SYSTEM_MODULE_VERSIONS[device_os],
+            system_module_version(device_os),
             0x00028000 if newest else 0x00030000,
             0x8C000 if newest else 0xA4000,
             needs,
@@ -210,3 +199,10 @@ def _nrf_slots(platform: Platform, device_os: str) -> tuple[ModuleSlot, ...]:
             size=571008 if newest else 32 * _KB,
         ),
     )
+
+
+_LAYOUTS: dict[FlashLayout, Callable[[Platform, str], tuple[ModuleSlot, ...]]] = {
+    FlashLayout.ONE_PART: _nrf_slots,
+    FlashLayout.TWO_PARTS: _photon_slots,
+    FlashLayout.THREE_PARTS: _electron_slots,
+}

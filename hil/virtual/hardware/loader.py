@@ -12,7 +12,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 
-from hil.device.modules import CRC_SIZE, Dependency, Module, ModuleFunction, find_prefix_offset, parse
+from hil.device.modules import (
+    CRC_SIZE,
+    FUNCTION_LETTERS,
+    Dependency,
+    Module,
+    ModuleFunction,
+    find_prefix_offset,
+    parse,
+)
 from hil.device.platforms import Platform
 from hil.errors import WireError
 from hil.virtual.hardware.factory import ModuleSlot, reported_slots, system_slots, user_slots
@@ -23,14 +31,6 @@ from hil.wire.messages.description import ModuleInfo
 _ADDRESSES = struct.Struct("<II")
 _APPLICATION = re.compile(rb"HIL-APP:([a-z][a-z0-9_]{0,31})@(\d{1,5})\n")
 _BUILD = re.compile(rb"HIL-BUILD:([0-9a-f]{16})\n")
-_LETTERS = {
-    ModuleFunction.BOOTLOADER: "b",
-    ModuleFunction.MONOLITHIC: "m",
-    ModuleFunction.SYSTEM_PART: "s",
-    ModuleFunction.USER_PART: "u",
-    ModuleFunction.NCP_FIRMWARE: "c",
-    ModuleFunction.RADIO_STACK: "a",
-}
 
 
 class Validity(IntFlag):
@@ -184,7 +184,7 @@ def _describe(state: ModuleState) -> ModuleInfo:
     module = state.module
     is_user = state.slot.function is ModuleFunction.USER_PART
     return ModuleInfo(
-        function=_LETTERS[state.slot.function],
+        function=FUNCTION_LETTERS[state.slot.function],
         index=state.slot.index,
         version=state.version,
         max_size=state.slot.max_size,
@@ -192,7 +192,7 @@ def _describe(state: ModuleState) -> ModuleInfo:
         valid=int(state.valid),
         sha256=module.sha256 if module is not None and is_user else None,
         dependencies=tuple(
-            DescribedDependency(_LETTERS.get(need.function, "n"), need.index, need.version)
+            DescribedDependency(FUNCTION_LETTERS.get(need.function, "n"), need.index, need.version)
             for need in state.dependencies
         ),
         size=module.size if module is not None else None,

@@ -14,7 +14,7 @@ from typing import Protocol
 from hil.device.keys import ServerAddress
 from hil.device.modules import NO_PRODUCT
 from hil.device.platforms import Platform, Radio
-from hil.virtual.hardware.factory import factory_module, factory_slot, system_slots, user_slots
+from hil.virtual.hardware.factory import factory_module, system_slots, user_slots
 from hil.virtual.hardware.flash import Flash, FlashMap
 from hil.virtual.hardware.loader import Boot, boot, describe_modules, inspect_modules, module_at_start
 from hil.virtual.hardware.settings import Settings
@@ -179,7 +179,7 @@ class Machine:
 
     def factory_reset(self) -> None:
         """Put the application of the factory slot back, if one is there, and restart."""
-        memory, address = factory_slot(self.platform)
+        memory, address = self.platform.memories.factory_slot
         file = module_at_start(self.memories[memory].read(address, _LARGEST_APPLICATION))
         if file is None or not self.updater.apply(file):
             self.log("factory reset: the factory slot holds no application for this board")
@@ -223,13 +223,13 @@ class Machine:
         return ":".join(f"{byte:02x}" for byte in (0x02, *self.device_id[-5:]))
 
     def _leave_factory(self) -> None:
-        """Modules, device key, production server, and on Gen 3 the numbers on the sticker."""
+        """Modules, device key, production server, and the numbers on the sticker."""
         slots = (*system_slots(self.platform, self.device_os), user_slots(self.platform, self.device_os)[-1])
         for slot in slots:
             self.internal.program(slot.start, factory_module(self.platform, slot))
         self.settings.ensure_device_key()
         self.settings.restore_production_server()
-        if self.platform.is_gen3:
+        if self.platform.family.stickered:
             self.settings.device_secret = f"S{self.device_id.hex()[-14:].upper()}"
             self.stored.serial_number = (
                 f"{self.platform.name[:3].upper()}HAB{self.device_id.hex()[-9:].upper()}"

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hil.device.platforms import SYSTEM_MODULE_VERSIONS, Platform, Transport, event_data_limit, version_tuple
+from hil.device.platforms import Platform, Radio, Transport, event_data_limit
+from hil.device.releases import system_module_version, version_tuple
 from hil.wire.dtls import ResumeForm
 from hil.wire.messages.hello import HelloFlag
 
 OTA_CHUNK_SIZE = 512
-GEN3_MAX_BINARY = 1_536_000
-PHOTON_MAX_BINARY = 262_144
-ELECTRON_MAX_BINARY = 131_072
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +33,13 @@ class Profile:
     @property
     def system_version(self) -> int:
         """The system module version, which is not the release written as digits."""
-        return SYSTEM_MODULE_VERSIONS[self.device_os]
+        return system_module_version(self.device_os)
 
     @property
     def max_message(self) -> int:
         """Largest CoAP message in bytes."""
-        if self.version >= (3, 0, 0):
-            if self.platform.is_gen3:
-                return 1152
-            return 942 if self.tcp else 960
-        if self.tcp:
-            return 782
-        return 800 if self.platform.is_gen3 else 900
+        sizes = self.platform.family.sizes
+        return sizes.since_3 if self.version >= (3, 0, 0) else sizes.before_3
 
     @property
     def max_data(self) -> int:
@@ -56,9 +49,7 @@ class Profile:
     @property
     def max_binary(self) -> int:
         """Largest file that an OTA update may have."""
-        if self.platform.is_gen3:
-            return GEN3_MAX_BINARY
-        return PHOTON_MAX_BINARY if self.tcp else ELECTRON_MAX_BINARY
+        return self.platform.family.ota_slot
 
     @property
     def hello_flags(self) -> HelloFlag:
@@ -69,10 +60,10 @@ class Profile:
             | HelloFlag.GOODBYE
             | HelloFlag.DEVICE_DESCRIBES
         )
-        if self.platform.is_gen3:
+        if self.platform.family.compressed_updates:
             flags |= HelloFlag.COMPRESSED_OTA
-            if self.ota_v3:
-                flags |= HelloFlag.OTA_V3
+        if self.ota_v3:
+            flags |= HelloFlag.OTA_V3
         return flags
 
     @property
@@ -81,7 +72,7 @@ class Profile:
 
     @property
     def ota_v3(self) -> bool:
-        return self.platform.is_gen3 and self.version >= (3, 0, 0)
+        return self.platform.family.ota_v3 and self.version >= (3, 0, 0)
 
     @property
     def offers_cid(self) -> bool:
@@ -138,7 +129,7 @@ class Profile:
         """Seconds of silence before the board pings."""
         if self.tcp:
             return 15.0
-        if self.platform.radio == "cellular":
+        if self.platform.radio is Radio.CELLULAR:
             return 23 * 60.0
         return 25.0
 
@@ -150,7 +141,7 @@ class Profile:
     @property
     def missing_chunks_at_once(self) -> int:
         """Indices in one ChunkMissed of the legacy OTA protocol."""
-        return 20 if self.platform.name == "argon" else 40
+        return self.platform.missing_chunks
 
     @property
     def update_silence_limit(self) -> float:

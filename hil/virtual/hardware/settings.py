@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from enum import IntEnum
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -19,9 +18,10 @@ from hil.device.keys import (
     private_der,
     public_der,
     server_record,
-    server_record_layout,
 )
-from hil.device.platforms import Platform, Transport, version_tuple
+from hil.device.platforms import Platform, Transport
+from hil.device.releases import version_tuple
+from hil.device.requests import KeyType
 from hil.errors import WireError
 from hil.virtual.hardware.flash import Flash
 
@@ -34,17 +34,6 @@ _DEVICE_SECRET = (8119, 15)
 _SETUP_DONE = 8134
 _YES = ord("1")
 _NOT_DIALLABLE = ("0.0.0.0", "255.255.255.255")
-
-
-class KeyType(IntEnum):
-    """Key numbers of control requests 210 and 211."""
-
-    TCP_DEVICE_PRIVATE = 1
-    TCP_DEVICE_PUBLIC = 2
-    TCP_SERVER_PUBLIC = 3
-    UDP_DEVICE_PRIVATE = 4
-    UDP_DEVICE_PUBLIC = 5
-    UDP_SERVER_PUBLIC = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +212,7 @@ class Settings:
     @property
     def transport(self) -> Transport:
         """The transport chosen in flash; only the Electron has a choice."""
-        if self._platform.name == "electron" and self._dct.read(_CLOUD_TRANSPORT, 1) == b"\0":
+        if self._platform.family.chooses_transport and self._dct.read(_CLOUD_TRANSPORT, 1) == b"\0":
             return Transport.TCP
         return self._platform.transport
 
@@ -244,7 +233,7 @@ def production_server_record(platform: Platform) -> bytes:
     else:
         key = public_der(rsa.RSAPublicNumbers(65537, _digits(256) | 1 << 2047 | 1).public_key())
         host = "device.tcp.particle.io"
-    assert len(key) == server_record_layout(platform).key_size
+    assert len(key) == platform.family.keys.server_key_size
     return server_record(platform, key, ServerAddress(host, platform.transport.port))
 
 

@@ -20,6 +20,7 @@ from hil.device.modules import (
     parse,
 )
 from hil.device.platforms import Platform
+from hil.device.results import Result
 from hil.errors import WireError
 from hil.virtual.hardware.factory import ModuleSlot, system_slots, user_slots
 from hil.virtual.hardware.flash import Flash
@@ -30,12 +31,6 @@ from hil.virtual.hardware.loader import (
     inspect_modules,
     with_dependencies,
 )
-
-OK = 0
-NOT_SUPPORTED = -120
-TOO_LARGE = -190
-BAD_DATA = -280
-OUT_OF_RANGE = -290
 
 _ADDRESSES = struct.Struct("<II")
 _COMPRESSION = struct.Struct("<HBBI")
@@ -51,22 +46,22 @@ class Updater:
         self._device_os = device_os
         self._internal = internal
 
-    def validate(self, file: bytes) -> int:
-        """0, or the negative system error with which the board refuses ``file``."""
+    def validate(self, file: bytes) -> Result:
+        """``OK``, or the error with which the board refuses ``file``."""
         try:
             modules = split(file)
-            if not self._platform.is_gen3 and (len(modules) > 1 or modules[0].flags):
-                return NOT_SUPPORTED
+            if not self._platform.family.compressed_updates and (len(modules) > 1 or modules[0].flags):
+                return Result.NOT_SUPPORTED
             states = [self._state(module) for module in modules]
         except WireError:
-            return BAD_DATA
+            return Result.BAD_DATA
         if any(state is None for state in states):
-            return NOT_SUPPORTED
+            return Result.NOT_SUPPORTED
         return self._judge([state for state in states if state is not None])
 
     def apply(self, file: bytes) -> bool:
         """Put the modules of ``file`` in place. False when the board refuses it; then nothing is changed."""
-        if self.validate(file) != OK:
+        if self.validate(file) is not Result.OK:
             return False
         for module in split(file):
             if module.function not in _REPORTED_ONLY:
@@ -74,22 +69,22 @@ class Updater:
         self._internal.flush()
         return True
 
-    def _judge(self, new: list[ModuleState]) -> int:
+    def _judge(self, new: list[ModuleState]) -> Result:
         if not all(Validity.INTEGRITY in state.valid and Validity.PLATFORM in state.valid for state in new):
-            return BAD_DATA
+            return Result.BAD_DATA
         if not all(Validity.RANGE in state.valid for state in new):
-            return OUT_OF_RANGE
+            return Result.OUT_OF_RANGE
         replaced = {state.slot for state in new}
         present = inspect_modules(self._platform, self._device_os, self._internal)
         whole = with_dependencies([*new, *(state for state in present if state.slot not in replaced)])
         for state in whole[: len(new)]:
             optional = state.slot.function is ModuleFunction.USER_PART
             if not optional and Validity.DEPENDENCIES not in state.valid:
-                return BAD_DATA
-        return OK
+                return Result.BAD_DATA
+        return Result.OK
 
     def _state(self, module: Module) -> ModuleState | None:
-        if module.function in _REPORTED_ONLY and self._platform.is_gen3:
+        if module.function in _REPORTED_ONLY and self._platform.family.radio_stack:
             slot = ModuleSlot(module.function, module.index, module.version, module.start, len(module.data))
             return ModuleState(slot, module, Validity.ALL)
         for slot in self._slots():

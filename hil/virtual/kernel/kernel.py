@@ -67,7 +67,7 @@ class VirtualKernel:
         self.ttys.stop()
         self._events.close()
 
-    # What ports use, with ``lock`` held.
+    # What ports use (port.Bus), with ``lock`` held.
 
     def next_devnum(self) -> int:
         """The next free device number of the bus, counting on as the real kernel does."""

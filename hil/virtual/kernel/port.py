@@ -5,21 +5,22 @@ Order of events as a real kernel's: the SEQNUMs of the golden events for pluggin
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from hil.errors import UsageError
 from hil.virtual.kernel import cdcacm, usbnodes
 from hil.virtual.kernel.attachment import Attachment
 from hil.virtual.kernel.cdcacm import Function
+from hil.virtual.kernel.devusb import DevUsb
+from hil.virtual.kernel.sysfs import Sysfs
 from hil.virtual.kernel.tty import Tty
+from hil.virtual.kernel.ttyhub import TtyHub
 from hil.virtual.kernel.uevents import Uevent
 from hil.virtual.kernel.usbconfig import Interface
 from hil.virtual.kernel.usbdevice import UsbDevice, _drop
-from hil.virtual.kernel.usbnodes import Node, Place
-
-if TYPE_CHECKING:
-    from hil.virtual.kernel.kernel import VirtualKernel
+from hil.virtual.kernel.usbnodes import Controller, Node, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,34 @@ class Step:
 
     event: Uevent
     rank: int
+
+
+class Bus(Protocol):
+    """What a port needs of the kernel it belongs to. All but ``lock`` is used with the lock held."""
+
+    @property
+    def lock(self) -> threading.RLock: ...
+
+    @property
+    def controller(self) -> Controller: ...
+
+    @property
+    def sysfs(self) -> Sysfs: ...
+
+    @property
+    def usbfs(self) -> DevUsb: ...
+
+    @property
+    def ttys(self) -> TtyHub: ...
+
+    def next_devnum(self) -> int:
+        """The next free device number."""
+
+    def free_devnum(self, number: int) -> None:
+        """Give a device number back."""
+
+    def announce(self, steps: list[Step]) -> None:
+        """Send the events of ``steps``."""
 
 
 @dataclass(slots=True)
@@ -44,7 +73,7 @@ class _Plugged:
 class Port:
     """A port of the root hub. ``attach`` and ``detach`` may be called from any thread, also from a device's methods."""
 
-    def __init__(self, kernel: VirtualKernel, path: str) -> None:
+    def __init__(self, kernel: Bus, path: str) -> None:
         self.path = path
         self._kernel = kernel
         self._plugged: _Plugged | None = None

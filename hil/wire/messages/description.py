@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from hil.device.modules import FUNCTION_LETTERS
 from hil.device.protobuf import Fields, Writer
 from hil.errors import UsageError, WireError
 from hil.wire.messages.calls import VariableType
@@ -19,8 +20,8 @@ from hil.wire.messages.calls import VariableType
 VALIDITY_OK = 30  # integrity 2, dependencies 4, range 8, platform 16
 VALIDITY_DEPENDENCIES = 4
 
-_FUNCTION_CODES = {"n": 0, "r": 1, "b": 2, "m": 3, "s": 4, "u": 5, "c": 7, "a": 8}
-_FUNCTION_LETTERS = {code: letter for letter, code in _FUNCTION_CODES.items()}
+_FUNCTION_LETTERS = {int(function): letter for function, letter in FUNCTION_LETTERS.items()}
+_FUNCTION_CODES = {letter: code for code, letter in _FUNCTION_LETTERS.items()}
 _STORE_CODES = {"m": 0, "f": 1, "b": 2, "t": 3}
 _STORE_LETTERS = {code: letter for letter, code in _STORE_CODES.items()}
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Protocol
 
 from hil.errors import UsageError
@@ -20,27 +19,6 @@ CHUNK_SIZE = 512
 NextMid = Callable[[], int]
 NextToken = Callable[[], bytes]
 Validate = Callable[[bytes], int]
-
-
-class UpdateError(IntEnum):
-    """Results of an update as Device OS numbers them (USB fact sheet 4.4; below -1300 ``system_error.h``)."""
-
-    BUSY = -110
-    CANCELLED = -140
-    TIMEOUT = -160
-    TOO_LARGE = -190
-    INVALID_STATE = -210
-    PROTOCOL = -240
-    INVALID_ARGUMENT = -270
-    BAD_DATA = -280
-    MODULE_NOT_FOUND = -1300
-    VALIDATION_FAILED = -1320
-    INTEGRITY_CHECK_FAILED = -1330
-    RESUMED_UPDATE_FAILED = -1331
-    DEPENDENCY_CHECK_FAILED = -1340
-    INVALID_ADDRESS = -1350
-    INVALID_SIZE = -1351
-    INVALID_PLATFORM = -1360
 
 
 class OtaSender(Protocol):

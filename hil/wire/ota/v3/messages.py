@@ -6,10 +6,11 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from hil.device.results import Result
 from hil.errors import WireError
 from hil.wire.coap.message import Code, Message, Option, Type, encode_uint, encode_uint_device
 from hil.wire.messages.path import one_byte_token
-from hil.wire.ota.common import UpdateError, error_payload
+from hil.wire.ota.common import error_payload
 
 MIN_CHUNK_SIZE = 512
 MAX_CHUNK_SIZE = 1136  # (1152 - 14) rounded down to a multiple of 4
@@ -17,10 +18,10 @@ SHA_SIZE = 32
 _WORD = 4
 
 _CODES: dict[int, Code] = {
-    UpdateError.PROTOCOL: Code.BAD_REQUEST,
-    UpdateError.INVALID_ARGUMENT: Code.BAD_REQUEST,
-    UpdateError.BAD_DATA: Code.BAD_REQUEST,
-    UpdateError.TIMEOUT: Code.GATEWAY_TIMEOUT,
+    Result.PROTOCOL: Code.BAD_REQUEST,
+    Result.INVALID_ARGUMENT: Code.BAD_REQUEST,
+    Result.BAD_DATA: Code.BAD_REQUEST,
+    Result.TIMEOUT: Code.GATEWAY_TIMEOUT,
 }
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from hil.device.results import Result
 from hil.errors import WireError
 from hil.wire.coap.message import Message, Option, Type, empty_ack, reset
 from hil.wire.messages import Kind, classify
-from hil.wire.ota.common import NextMid, UpdateError, Validate, chunk_count
+from hil.wire.ota.common import NextMid, Validate, chunk_count
 from hil.wire.ota.v3 import messages
 from hil.wire.ota.v3.windows import Arrival, ReceiveWindow
 
@@ -155,7 +156,7 @@ class V3Receiver:
             raise WireError("UpdateStart", expected="CON", found=message.type.name)
         if offer.file_size > self._max_file:
             text = f"file of {offer.file_size} bytes, at most {self._max_file} fit"
-            return self._report_fatal(message, UpdateError.TOO_LARGE, text)
+            return self._report_fatal(message, Result.TOO_LARGE, text)
         transfer = self._transfer
         if transfer is None or message != transfer.request:  # one that comes twice does not start over
             transfer = self._transfer = _Transfer(offer, message, now)
@@ -191,7 +192,7 @@ class V3Receiver:
         transfer = self._transfer
         if transfer is None:
             text = "no update is in progress"
-            error = self._error(Type.CON, message, UpdateError.INVALID_STATE, text)
+            error = self._error(Type.CON, message, Result.INVALID_STATE, text)
             return [empty_ack(message.mid), error]
         if not finish.cancel:
             problem = self._judge(transfer)
@@ -208,9 +209,9 @@ class V3Receiver:
         """System error and words if the file is not to be applied."""
         file = bytes(transfer.buffer)
         if not transfer.window.done:
-            return UpdateError.PROTOCOL, "incomplete file transfer"
+            return Result.PROTOCOL, "incomplete file transfer"
         if transfer.offer.sha256 not in (None, hashlib.sha256(file).digest()):
-            return UpdateError.RESUMED_UPDATE_FAILED, "file does not have the hash that was announced"
+            return Result.RESUMED_UPDATE_FAILED, "file does not have the hash that was announced"
         result = self._validate(file)
         return (result, "file is not valid") if result < 0 else None
 
@@ -228,12 +229,12 @@ class V3Receiver:
     def _refuse_unseen(self, message: Message, text: str) -> list[Message]:
         """A CON message that cannot be understood does no harm; a NON one ends update and connection."""
         if message.type is Type.CON:
-            return [self._error(Type.ACK, message, UpdateError.PROTOCOL, text)]
+            return [self._error(Type.ACK, message, Result.PROTOCOL, text)]
         if self._transfer is not None:
             self._abort(text)
             self.drop_connection = True
         if message.token:
-            return [self._error(Type.NON, message, UpdateError.PROTOCOL, text)]
+            return [self._error(Type.NON, message, Result.PROTOCOL, text)]
         return [reset(message.mid)]
 
     def _report_fatal(self, request: Message, error: int, text: str) -> list[Message]:
