@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path.cwd()))
 
 from hil.cloud.sync.facade import DeviceCloud
 from tests.cloud.conftest import config
-from tests.cloud.scripted_board import KITS
+from tests.cloud.kits import KITS
 
 
 def main() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from hil.cloud.config import CloudConfig, Timing
 from hil.cloud.sync.facade import DeviceCloud
-from tests.cloud.scripted_board import KITS, ScriptedBoard
+from tests.cloud.kits import KITS
+from tests.cloud.scripted_board import ScriptedBoard
 
 # Waits that only a failure uses up: a busy machine must not look like a silent device.
 PATIENT = Timing(call=20.0, describe=20.0, update_ready=20.0)

@@ -12,16 +12,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from hil.cloud.state.journal import Journal
 from hil.device import keys, modules
-from hil.device.platforms import Platform, Transport, by_name
+from hil.device.platforms import Transport
 from hil.wire import messages
 from hil.wire.coap.message import Code, Message, Option, Type, decode, empty_ack, encode, ping
-from hil.wire.dtls import ClientConnection, ContentType, ResumeForm, Session
+from hil.wire.dtls import ClientConnection, ContentType, Session
 from hil.wire.messages import Kind, VariableType
 from hil.wire.messages.description import ApplicationDescribe, ModuleInfo, SystemDescribe
 from hil.wire.messages.hello import Hello, HelloFlag
@@ -29,59 +28,10 @@ from hil.wire.ota.common import OtaReceiver
 from hil.wire.ota.legacy import LegacyReceiver
 from hil.wire.ota.v3 import V3Receiver
 from hil.wire.tcp.connection import TcpClientSession
+from tests.cloud.kits import Kit
 
 PATIENCE = 10.0  # seconds; nothing here takes a tenth of it unless it is broken
 Value = bool | int | float | str
-
-
-@dataclass(frozen=True)
-class Kit:
-    """One of the four boards; ``hello`` is its Hello as section 11.1 prints it."""
-
-    name: str
-    hello: str
-    device_id: str
-    resume: ResumeForm | None = None
-    offer_cid: bool = False
-    protobuf: bool = False
-    token: bool = False
-    v3: bool = False
-
-    @property
-    def platform(self) -> Platform:
-        return by_name(self.name)
-
-
-KITS = {
-    kit.name: kit
-    for kit in (
-        Kit("photon", "50020001b168ff0006ffff00360006", "3d0034000747343337373738"),
-        Kit(
-            "boron",
-            "40020001b168ff000dffff0076000d000ce00fce68aabbccddeeff0011",
-            "e00fce68c3d4e5f607182930",
-            resume=ResumeForm.DEVICE_ID,
-        ),
-        Kit(
-            "electron",
-            "40020001b168ff000affff0036000a000c3d00340007473433373737380ce603c0000200000200",
-            "2b0041000251363131363432",
-            resume=ResumeForm.CID,
-            offer_cid=True,
-            token=True,
-        ),
-        Kit(
-            "argon",
-            "40020001b168ff000cffff00f6000c000ce00fce68aabbccddeeff001118380480001770000200",
-            "e00fce68aabbccddeeff0011",
-            resume=ResumeForm.MOVE,
-            offer_cid=True,
-            protobuf=True,
-            token=True,
-            v3=True,
-        ),
-    )
-}
 
 
 class ScriptedBoard:

@@ -25,7 +25,8 @@ from hil.cloud.session.identity import fingerprint
 from hil.cloud.sync.facade import DeviceCloud
 from hil.device.keys import generate_device_key, private_der, public_der
 from hil.device.platforms import Transport
-from tests.cloud.scripted_board import KITS, ScriptedBoard
+from tests.cloud.kits import KITS
+from tests.cloud.scripted_board import ScriptedBoard
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -27,7 +27,8 @@ from hil.wire.coap.message import Code, Message, Type, decode, encode, ping
 from hil.wire.dtls import ClientConnection
 from hil.wire.messages import Kind, classify
 from tests.cloud.conftest import MakeBoard, bring_up, config, dial, introduce
-from tests.cloud.scripted_board import KITS, PATIENCE, ScriptedBoard
+from tests.cloud.kits import KITS
+from tests.cloud.scripted_board import PATIENCE, ScriptedBoard
 
 RESUMED_2_3_1 = bytes.fromhex(
     "fefefd000100000000000200140001000000000002bf61410566439c6a8b7209a2e00fce68aabbccddeeff00110c"

@@ -13,7 +13,8 @@ from hil.wire.coap.message import Code, Option, Type
 from hil.wire.messages import DescribeFlag, Kind, VariableType, classify, parse_describe_request, time_request
 from hil.wire.messages.hello import HelloFlag
 from tests.cloud.conftest import MakeBoard, bring_up, hasty
-from tests.cloud.scripted_board import KITS, PATIENCE, ScriptedBoard
+from tests.cloud.kits import KITS
+from tests.cloud.scripted_board import PATIENCE, ScriptedBoard
 
 ALL = tuple(KITS)
 UDP = ("boron", "electron", "argon")

@@ -24,7 +24,8 @@ from hil.wire import messages
 from hil.wire.coap.message import encode
 from hil.wire.dtls import ServerConnection
 from tests.cloud.conftest import bring_up, config, dial, introduce
-from tests.cloud.scripted_board import KITS, PATIENCE, ScriptedBoard
+from tests.cloud.kits import KITS
+from tests.cloud.scripted_board import PATIENCE, ScriptedBoard
 
 UDP = ("boron", "electron", "argon")
 

@@ -20,7 +20,8 @@ from hil.wire.coap.message import Block, Code, Message, Option, Type, encode
 from hil.wire.messages import Kind, VariableType, classify
 from hil.wire.messages.description import ApplicationDescribe
 from tests.cloud.conftest import MakeBoard, bring_up, config, introduce
-from tests.cloud.scripted_board import KITS, ScriptedBoard
+from tests.cloud.kits import KITS
+from tests.cloud.scripted_board import ScriptedBoard
 
 
 def post_in_blocks(board: ScriptedBoard, flags: int, payload: bytes, szx: int) -> list[Message]:
