@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
 from hil.device.platforms import Platform, UserPart, by_id
-from hil.device.releases import system_module_version
 from hil.errors import WireError
 
 PREFIX_SIZE = 24
@@ -259,8 +258,7 @@ def check_compatible(module: Module, platform: Platform, device_os: str) -> None
     """Raise ``WireError`` unless ``platform`` running ``device_os`` takes ``module``.
 
     The platform id must be the board's, and an application must lie exactly where the board loads one.
-    Dependencies are not looked at: a board takes such a module and goes to safe mode (see
-    :func:`unmet_dependencies`).
+    Dependencies are not looked at: a board takes such a module and goes to safe mode.
     """
     if module.platform_id != platform.id:
         raise WireError(
@@ -277,19 +275,6 @@ def check_compatible(module: Module, platform: Platform, device_os: str) -> None
             expected=application.name.lower(),
             found=module.function.name.lower(),
         )
-
-
-def unmet_dependencies(module: Module, device_os: str) -> tuple[Dependency, ...]:
-    """The system parts ``module`` needs in a later version than Device OS ``device_os`` has.
-
-    Raises ``UnknownRelease`` for one whose module version is not known.
-    """
-    installed = system_module_version(device_os)
-    return tuple(
-        need
-        for need in module.dependencies
-        if need.function is ModuleFunction.SYSTEM_PART and need.version > installed
-    )
 
 
 def _find_prefix(data: bytes) -> tuple[int, _Prefix]:

@@ -99,11 +99,6 @@ class Lab:
             raise NetworkError("the lab network is not up", hint="call Lab.create first")
         return self._router
 
-    @property
-    def router_ns(self) -> int:
-        """Descriptor of the router's namespace; valid until ``close``."""
-        return self.router.fd
-
     def board_network(self, slot: str) -> BoardNetwork:
         """The network of the board in ``slot``. Raises ``UsageError`` for a slot that was not created."""
         try:

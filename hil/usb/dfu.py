@@ -21,7 +21,7 @@ from hil.usb.sysfs import UsbBoard
 Progress = Callable[[int], None]  # bytes so far
 Runner = Callable[[list[str], Callable[[str], None], float], "Outcome"]
 
-INTERNAL_FLASH, DCT, EXTERNAL_FLASH = 0, 1, 2
+INTERNAL_FLASH, DCT = 0, 1  # alternate settings
 TIMEOUT = 120.0  # seconds for one run of dfu-util
 TRIES = 3  # a bootloader whose last transfer was broken off may refuse the first commands
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from hil.cloud.session.blockwise import BlockAssembly
 from hil.cloud.state.events import EventBus
 from hil.cloud.state.names import device_id_of, is_system_event, subscription_matches
-from hil.cloud.state.payload import decode_cbor, readable
+from hil.cloud.state.payload import readable
 from hil.cloud.state.registry import Registry, pem_to_spki
 from hil.cloud.state.store import Store
 from hil.cloud.state.users import Users
@@ -187,36 +186,6 @@ def test_events_survive_and_keep_their_order(store: Store) -> None:
 
 
 # Payloads
-
-
-@pytest.mark.parametrize(
-    ("cbor", "expected"),
-    [  # RFC 8949, appendix A
-        ("00", 0),
-        ("1903e8", 1000),
-        ("1bffffffffffffffff", 18446744073709551615),
-        ("3903e7", -1000),
-        ("f93c00", 1.0),
-        ("fa47c35000", 100000.0),
-        ("fb3ff199999999999a", 1.1),
-        ("f4", False),
-        ("f5", True),
-        ("f6", None),
-        ("6449455446", "IETF"),
-        ("4401020304", {"_type": "buffer", "_data": "AQIDBA=="}),
-        ("83010203", [1, 2, 3]),
-        ("a26161016162820203", {"a": 1, "b": [2, 3]}),
-        ("c11a514b67b0", 1363896240),
-    ],
-)
-def test_cbor_examples(cbor: str, expected: object) -> None:
-    assert decode_cbor(bytes.fromhex(cbor)) == expected
-
-
-@given(st.binary(max_size=200))
-def test_cbor_garbage_is_a_wire_error(data: bytes) -> None:
-    with contextlib.suppress(WireError):
-        decode_cbor(data)
 
 
 @given(st.binary(max_size=100), st.sampled_from([None, 0, 22, 23, 42, 50, 60, 65001]))

@@ -78,7 +78,7 @@ def test_a_failed_creation_leaves_nothing(in_namespaces: InNamespaces) -> None:
         with pytest.raises(NetworkError, match="File exists"):
             lab.create(["a"])
         with pytest.raises(NetworkError, match="not up"):
-            _ = lab.router_ns
+            _ = lab.router
         assert len(os.listdir("/proc/self/fd")) <= descriptors
         assert {"hilcloud0", "other0"} <= _interfaces()  # somebody else's link is left alone
 

@@ -1,4 +1,4 @@
-"""Runs inside a virtual rack, started by ``test_rack_in_virtual_rack.py``: the rack room on whole boards.
+"""Runs inside a virtual rack, started by ``test_in_virtual_rack.py``: the rig room on whole boards.
 
 Nothing here knows that the boards are virtual: udev, libusb, dfu-util and ttys are the system's own.
 """

@@ -31,8 +31,7 @@ _BOOTLOADERS = {"2.3.1": 1006, "3.3.1": 1100, "6.2.0": 3100}
 class ModuleSlot:
     """A place for one module, and the module that the factory puts there.
 
-    ``max_size`` is what the board reports as the limit, ``size`` the bytes of the factory's module, ``in_flash`` false
-    for what the board only reports (NCP, radio stack).
+    ``max_size`` is what the board reports as the limit, ``size`` the bytes of the factory's module.
     """
 
     function: ModuleFunction
@@ -43,7 +42,6 @@ class ModuleSlot:
     dependencies: tuple[Dependency, ...] = ()
     prefix_offset: int = 0
     size: int = 8 * _KB
-    in_flash: bool = True
 
 
 def user_slots(platform: Platform, device_os: str) -> tuple[ModuleSlot, ...]:
@@ -72,11 +70,9 @@ def reported_slots(platform: Platform, device_os: str) -> tuple[ModuleSlot, ...]
     """NCP and radio stack: listed, always healthy, not kept as modules in flash."""
     if not platform.family.radio_stack:
         return ()
-    ncp = ModuleSlot(ModuleFunction.NCP_FIRMWARE, 0, NCP_VERSION, 0, platform.family.ota_slot, in_flash=False)
+    ncp = ModuleSlot(ModuleFunction.NCP_FIRMWARE, 0, NCP_VERSION, 0, platform.family.ota_slot)
     end = 0x27000 if version_tuple(device_os) >= (6, 2, 0) else 0x30000
-    radio = ModuleSlot(
-        ModuleFunction.RADIO_STACK, 0, RADIO_STACK_VERSION, 0x1000, end - 0x1000, in_flash=False
-    )
+    radio = ModuleSlot(ModuleFunction.RADIO_STACK, 0, RADIO_STACK_VERSION, 0x1000, end - 0x1000)
     return (ncp, radio) if platform.has_ncp else (radio,)
 
 

@@ -93,10 +93,6 @@ class Sysfs:
             self._link(place / node.name, directory)
         self._write_uevent(node)
 
-    def set_attribute(self, node: Node, name: str, text: str) -> None:
-        """Changes one attribute file."""
-        (self._real(node.devpath) / name).write_text(f"{text}\n")
-
     def _unbind_links(self, node: Node) -> None:
         if node.driver:
             (self._real(node.devpath) / "driver").unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from hil.device import keys
 from hil.device.platforms import UsbMode
 from hil.errors import ProvisionError, UsageError
 from hil.usb.dfu import Outcome
-from tests.rig.rack_bench import ARGON, PHOTON, Bench
+from tests.rig.memory_bench import ARGON, PHOTON, Bench
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The rack room on whole boards: ``inside_rack.py`` and the commands, run in a virtual rack of their own."""
+"""The rig room on whole boards: ``inside_rack.py`` and the commands, run in a virtual rack of their own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def in_rack(state: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*launcher, *command], cwd=ROOT, capture_output=True, text=True, timeout=240)
 
 
-def test_the_rack_room_on_whole_boards(tmp_path: Path) -> None:
+def test_the_rig_room_on_whole_boards(tmp_path: Path) -> None:
     inner = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--noconftest", "tests/rig/inside_rack.py"]
     done = in_rack(tmp_path, sys.executable, *inner)
     assert done.returncode == 0, done.stdout + done.stderr

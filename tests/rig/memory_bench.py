@@ -1,6 +1,6 @@
 """A bench in memory: udev, endpoint 0, serial touch and dfu-util of boards that hold flash and keys.
 
-Enough of a board for the rack's own rules; the virtual rack tests the same code against whole boards.
+Enough of a board for the rules of the rig room; the virtual rack tests the same code against whole boards.
 """
 
 from __future__ import annotations

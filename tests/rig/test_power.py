@@ -18,7 +18,7 @@ from hil.errors import RigError, UsageError
 from hil.rig.power import NoPower, UhubctlPower, cycle, power_for
 from hil.rig.rigfile import TasmotaTable
 from hil.rig.tasmota import TasmotaPower
-from tests.rig.rack_bench import ARGON, slot
+from tests.rig.memory_bench import ARGON, slot
 
 mqtt: Any = importlib.import_module("paho.mqtt.client")
 enums: Any = importlib.import_module("paho.mqtt.enums")

@@ -15,7 +15,9 @@ from hil.device import keys, platforms
 from hil.device.platforms import Transport
 from hil.errors import UsageError, WireError
 
-VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "protocol_vectors.json").read_text())
+VECTORS: dict[str, Any] = json.loads(
+    (Path(__file__).parents[1] / "wire" / "protocol_vectors.json").read_text()
+)
 TCP_DEVICE = bytes.fromhex(VECTORS["tcp_full_handshake"]["device_private_key_der_pkcs1"])
 TCP_UNIT_DEVICE = bytes.fromhex(VECTORS["tcp_unit_test_vector"]["device_private_key_der"])
 DTLS = VECTORS["dtls_with_cid (Device OS >= 3.1)"]

@@ -10,7 +10,7 @@ from hil.device.modules import parse
 from hil.device.platforms import UsbMode, by_name
 from hil.errors import FlashError
 from hil.rig.board import Board
-from tests.rig.rack_bench import ARGON, PHOTON, Bench, BenchBoard, slot, user_image
+from tests.rig.memory_bench import ARGON, PHOTON, Bench, BenchBoard, slot, user_image
 
 OTHER_BUILD = "fedcba9876543210"
 BORON = slot("boron-1", "1-4", "boron", "2.3.1")

@@ -21,7 +21,6 @@ from hil.device.modules import (
     find_prefix_offset,
     parse,
     resign,
-    unmet_dependencies,
 )
 from hil.device.platforms import by_name
 from hil.errors import WireError
@@ -286,11 +285,3 @@ def test_core_takes_monolithic_applications_only() -> None:
 def test_system_parts_are_checked_by_platform_alone() -> None:
     part = parse(build(6, ModuleFunction.SYSTEM_PART, 1, 2302, 0x08020000, b"x"))
     check_compatible(part, by_name("photon"), "2.3.1")
-
-
-def test_dependency_on_a_later_system_is_listed() -> None:
-    module = parse(argon_app(version=6200))
-    assert unmet_dependencies(module, "6.2.0") == ()
-    assert [str(need) for need in unmet_dependencies(module, "5.9.0")] == [
-        "system_part 1 version 6200 or later"
-    ]

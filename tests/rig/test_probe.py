@@ -18,7 +18,7 @@ from hil.rig.images import FirmwareStore, read_image
 from hil.rig.probe import Probe, ProbeError, ProbeInfo, PublishState, ReceivedCall, ReceivedEvent
 from hil.usb.control import ControlChannel
 from hil.usb.seriallog import SerialLog
-from tests.rig.rack_bench import BUILD, user_image
+from tests.rig.memory_bench import BUILD, user_image
 from tests.usb.usb_fakes import FakeUsbTransport, argon
 
 

@@ -14,7 +14,7 @@ from hil.errors import BoardNotFound, RigError
 from hil.rig.locks import BoardHeld, PortLock
 from hil.rig.pool import BoardPool, SlotState
 from hil.rig.rigfile import CloudTable, Rig, SlotTable
-from tests.rig.rack_bench import ARGON, Bench, slot
+from tests.rig.memory_bench import ARGON, Bench, slot
 
 ARGON_2 = slot("argon-2", "1-6", "argon", "6.2.0", device_id="e00fce68aabbccddeeff0022")
 
