@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
-from hil.virtual.app.wiring import Application
+from hil.twin import Application
 
 
 class App(Application):
     """Answers function ``blink`` with the number of blinks asked for, and command ``info`` like the probe."""
+
+    SYSTEM_THREAD = True
 
     def setup(self) -> None:
         self.os.function("blink", _blink)
@@ -23,7 +25,7 @@ class App(Application):
             "build": self.os.build,
             "os": self.os.device_os,
             "boots": self.os.boots,
-            "uptime": self.os.uptime_ms(),
+            "uptime": self.os.millis(),
         }
         return 0, json.dumps(info, separators=(",", ":")).encode()
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from hil.virtual.app.wiring import (
+from hil.twin import (
     ERROR_INVALID_ARGUMENT,
     ERROR_INVALID_STATE,
     ERROR_LIMIT_EXCEEDED,
@@ -16,10 +16,11 @@ from hil.virtual.app.wiring import (
     AckMode,
     Application,
     Publication,
+    SystemMode,
+    VariableType,
     VariableValue,
     Wiring,
 )
-from hil.wire.messages import VariableType
 
 PAGE = 8  # events and calls in one reply
 NAME_MAX = 64  # bytes
@@ -91,6 +92,10 @@ KINDS: dict[str, tuple[VariableType, Callable[[Any], VariableValue]]] = {
 class App(Application):
     """One instance per boot: everything registered by command lives until the next reset."""
 
+    VERSIONS = (1, 2)
+    SYSTEM_MODE = SystemMode.AUTOMATIC
+    SYSTEM_THREAD = True
+
     def __init__(self, os: Wiring) -> None:
         super().__init__(os)
         self.publications: list[Publication] = []
@@ -151,7 +156,7 @@ class App(Application):
             "build": self.os.build,
             "os": self.os.device_os,
             "boots": self.os.boots,
-            "uptime": self.os.uptime_ms(),
+            "uptime": self.os.millis(),
         }
 
     def do_cloud(self, members: Members) -> Members:

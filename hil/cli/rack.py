@@ -9,7 +9,9 @@ from pathlib import Path
 
 import click
 
+from hil.device.platforms import Platform
 from hil.errors import HilError, UsageError
+from hil.virtual.app.library import ApplicationLibrary
 from hil.virtual.launch import composition, images, launcher, powerstrip, rackbase, rackplan, vexec
 
 DEFAULT_RIG = Path("rigs/virtual.toml")
@@ -67,17 +69,19 @@ def run(rig: Path, state: Path, mode: str, program: tuple[str, ...]) -> None:
     try:
         launcher.refuse_inside()
         plan = rackplan.read_plan(rig)
-        _prepare(plan, state)
-        status = launcher.run(program, composition.board_rack(plan, state.absolute(), mode))
+        library = ApplicationLibrary()
+        _prepare(plan, state, library)
+        compose = composition.board_rack(plan, state.absolute(), mode, library=library)
+        status = launcher.run(program, compose)
     except HilError as error:
         raise click.ClickException(str(error)) from error
     sys.exit(status)
 
 
-def _prepare(plan: rackplan.RackPlan, state: Path) -> None:
+def _prepare(plan: rackplan.RackPlan, state: Path, library: ApplicationLibrary) -> None:
     """Directories and images, while errors can still be said to whoever can mend them."""
     try:
-        images.build_images(plan.images)
+        images.build_images(plan.images, library, _targets(plan))
         state.mkdir(parents=True, exist_ok=True)
         _hold(state)
     except BlockingIOError:
@@ -91,6 +95,10 @@ def _prepare(plan: rackplan.RackPlan, state: Path) -> None:
             found=str(error.strerror),
             hint="run from a directory of your own, or say --state",
         ) from error
+
+
+def _targets(plan: rackplan.RackPlan) -> list[tuple[Platform, str]]:
+    return [(board.platform, board.device_os) for board in plan.boards]
 
 
 def _hold(state: Path) -> None:
@@ -162,7 +170,8 @@ def power(action: str, port: str) -> None:
 def build_images(rig: Path) -> None:
     """Build the firmware images that virtual boards run, and say where they are. `hil rack run` does so by itself."""
     try:
-        for path in images.build_images(rackplan.read_plan(rig).images):
+        plan = rackplan.read_plan(rig)
+        for path in images.build_images(plan.images, ApplicationLibrary(), _targets(plan)):
             click.echo(str(path))
     except HilError as error:
         raise click.ClickException(str(error)) from error

@@ -12,8 +12,8 @@ from typing import cast
 from hil.device import keys
 from hil.device.keys import PrivateKey, ServerAddress
 from hil.device.platforms import Platform, Radio, by_name
-from hil.virtual.app.apps import ApplicationFactory, ApplicationHost, ApplicationImage
-from hil.virtual.app.wiring import Application
+from hil.virtual.app.apps import ApplicationHost, ApplicationImage
+from hil.virtual.app.wiring import Application, ApplicationFactory
 from hil.virtual.cloudclient.client import CloudClient
 from hil.virtual.cloudclient.timing import Timing
 from hil.virtual.hardware.profile import Profile
@@ -65,6 +65,7 @@ class FakeFacts:
     resets: list[tuple[str, str]] = field(default_factory=list)
     sleeps: list[float] = field(default_factory=list)
     serial: bytes = b""
+    notices: list[str] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property
@@ -119,6 +120,10 @@ class FakeFacts:
             self.serial += data
             self.changed.notify_all()
 
+    def notice(self, line: str) -> None:
+        self.notices.append(line)
+        self.log(line)
+
     def log(self, line: str) -> None:
         with self.changed:
             self.lines.append(line)
@@ -162,6 +167,8 @@ class LoopbackNetwork:
 
 class BenchApp(Application):
     """Functions, variables of each type and a subscription."""
+
+    SYSTEM_THREAD = True
 
     def setup(self) -> None:
         self.calls: list[str] = []
@@ -279,6 +286,6 @@ class Bench:
     def assert_nothing_left(self) -> None:
         """No thread of the board and no open socket."""
         for part in self._parts:
-            thread = part._thread
-            assert thread is None or not thread.is_alive(), thread
+            running = part.running if isinstance(part, ApplicationHost) else part._thread.is_alive()
+            assert not running, part
         assert all(made.fileno() == -1 for made in self.network.sockets)

@@ -9,14 +9,12 @@ from functools import partial
 import pytest
 
 from hil.device.platforms import by_name
-from hil.errors import UsageError
 from hil.virtual.app.apps import (
-    ApplicationFault,
     ApplicationHost,
     ApplicationImage,
     Subscription,
-    load_application,
 )
+from hil.virtual.app.thread import ApplicationFault
 from hil.virtual.app.wiring import AckMode, Application, Publication, PublishState, Wiring
 from hil.wire.messages import VariableType
 from tests.virtual.cloudbench import FakeFacts
@@ -27,7 +25,13 @@ def facts() -> FakeFacts:
     return FakeFacts(by_name("argon"), "6.2.0", bytes(12), None, None, None)
 
 
-class Quiet(Application):
+class Threaded(Application):
+    """``setup()`` does not wait for a connection."""
+
+    SYSTEM_THREAD = True
+
+
+class Quiet(Threaded):
     """Does nothing; the tests use ``os``."""
 
 
@@ -63,22 +67,10 @@ def host(factory: type[Application] = Quiet, *, image: ApplicationImage | None =
     return ApplicationHost(facts(), factory, image)
 
 
-def test_twins_are_found_by_name() -> None:
-    for name in ("probe", "blinker"):
-        application = load_application(name)(host())
-        assert type(application).__module__ == f"firmware.{name}.twin"
-
-
-@pytest.mark.parametrize("name", ["nothing", "../probe", "", "probe.twin"])
-def test_other_names_are_the_callers_mistake(name: str) -> None:
-    with pytest.raises(UsageError):
-        load_application(name)
-
-
 def test_setup_runs_on_the_thread_of_everything_else() -> None:
     threads: list[int] = []
 
-    class App(Application):
+    class App(Threaded):
         def setup(self) -> None:
             threads.append(threading.get_ident())
             self.os.function("f", self.f)
@@ -101,7 +93,7 @@ def test_setup_runs_on_the_thread_of_everything_else() -> None:
 
 
 def test_setup_that_fails_is_logged_and_the_board_goes_on() -> None:
-    class App(Application):
+    class App(Threaded):
         def setup(self) -> None:
             self.os.variable("v", VariableType.INT, lambda: 7)
             raise KeyError("lost")
@@ -115,7 +107,7 @@ def test_setup_that_fails_is_logged_and_the_board_goes_on() -> None:
 
 
 def test_faults_of_the_application_reach_who_asked_and_nobody_else() -> None:
-    class App(Application):
+    class App(Threaded):
         def control_request(self, payload: bytes) -> tuple[int, bytes]:
             if payload == b"bad":
                 raise ValueError(payload)
@@ -132,7 +124,7 @@ def test_faults_of_the_application_reach_who_asked_and_nobody_else() -> None:
 def test_a_request_given_up_is_done_all_the_same_and_harms_nothing() -> None:
     gate, done = threading.Event(), threading.Event()
 
-    class App(Application):
+    class App(Threaded):
         def setup(self) -> None:
             assert gate.wait(WITHIN)
 
@@ -158,7 +150,7 @@ def test_a_request_given_up_is_done_all_the_same_and_harms_nothing() -> None:
 def test_stop_ends_the_thread_and_fails_what_waits() -> None:
     entered, gate = threading.Event(), threading.Event()
 
-    class App(Application):
+    class App(Threaded):
         def control_request(self, payload: bytes) -> tuple[int, bytes]:
             entered.set()
             assert gate.wait(WITHIN)
@@ -178,8 +170,7 @@ def test_stop_ends_the_thread_and_fails_what_waits() -> None:
     assert first.result(WITHIN) == (0, b"1")
     with pytest.raises(ApplicationFault, match="has ended"):
         running.control_request(b"3").result(WITHIN)
-    assert running._thread is not None
-    assert not running._thread.is_alive()
+    assert not running.running
     running.stop()
 
 
@@ -239,7 +230,7 @@ def test_what_the_application_asks_of_the_machine() -> None:
     assert machine.serial == b"hello"
     assert machine.resets == [("user", "normal"), ("safe_mode", "safe")]
     assert machine.sleeps == [2.5]
-    assert os.uptime_ms() >= 0
+    assert os.millis() >= 0
 
 
 def test_names_have_a_limit_and_a_second_registration_replaces_the_first() -> None:
@@ -257,7 +248,7 @@ def test_events_go_to_every_handler_whose_prefix_fits() -> None:
     heard: list[str] = []
     came = threading.Semaphore(0)
 
-    class App(Application):
+    class App(Threaded):
         def setup(self) -> None:
             for prefix in ("a", "a/b", "b", ""):
                 self.os.subscribe(prefix, partial(self.note, prefix))

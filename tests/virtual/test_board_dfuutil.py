@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.virtual.launch.images import RACK
+from tests.virtual.boardbench import BOARDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = {"photon": "1-1", "electron": "1-2", "argon": "1-3", "boron": "1-4"}
@@ -97,7 +97,7 @@ def visits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, obje
     return {name: json.loads(text) for name, text in found.items()}
 
 
-@pytest.mark.parametrize(("name", "device_os"), RACK)
+@pytest.mark.parametrize(("name", "device_os"), [(name, BOARDS[name][0]) for name in BOARDS])
 def test_a_board_is_flashed_and_runs_what_was_flashed(
     visits: dict[str, dict[str, object]], name: str, device_os: str
 ) -> None:

@@ -9,15 +9,17 @@ import pytest
 
 from hil.device.modules import CRC_SIZE, Dependency, ModuleFlag, ModuleFunction, build, parse, resign
 from hil.device.platforms import by_name
+from hil.virtual.app.library import ApplicationLibrary
 from hil.virtual.hardware.factory import factory_module, system_slots, user_slots
 from hil.virtual.hardware.flash import Flash, FlashMap
 from hil.virtual.hardware.loader import Boot, Validity, application_name, boot, describe_modules
 from hil.virtual.hardware.update import Updater
-from hil.virtual.launch.images import RACK, Release, build_image, build_images
+from hil.virtual.launch.images import Release, build_image, build_images
 from hil.wire.messages.description import SystemDescribe
+from tests.virtual.boardbench import BOARDS
 
 PROBE = Release("probe", 1)
-RACK_OS = dict(RACK)
+RACK_OS = {name: device_os for name, (device_os, _) in BOARDS.items()}
 TWO_PARTS = "6.2.0"
 
 
@@ -290,12 +292,13 @@ def test_update_checks_range_and_needs_of_system_parts(tmp_path: Path) -> None:
 
 
 def test_images_are_the_same_every_time_and_fit_their_boards(tmp_path: Path) -> None:
-    paths = build_images(tmp_path)
+    rack = [(by_name(name), device_os) for name, device_os in RACK_OS.items()]
+    paths = build_images(tmp_path, ApplicationLibrary(), rack)
     assert len(paths) == 12
     first = {path: path.read_bytes() for path in paths}
-    build_images(tmp_path)
+    build_images(tmp_path, ApplicationLibrary(), rack)
     assert {path: path.read_bytes() for path in paths} == first
-    for name, device_os in RACK:
+    for name, device_os in RACK_OS.items():
         one = parse((tmp_path / "probe@1" / f"{name}.bin").read_bytes())
         two = parse((tmp_path / "probe@2" / f"{name}.bin").read_bytes())
         part = by_name(name).user_part_for(device_os)

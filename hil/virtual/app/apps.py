@@ -1,28 +1,31 @@
-"""Where a virtual board's application runs: twins found by the name in the image, one thread for each."""
+"""Where a virtual board's application runs, and what it registered: the other side of the twin's ``Wiring``.
+
+When ``setup()`` runs and what waits for it: protocol fact sheet 7, and Device OS's system modes and system thread.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import queue
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Protocol
 
-from hil.errors import UsageError
+from hil.virtual.app.library import BrokenTwin, place_in_twin
+from hil.virtual.app.thread import ApplicationThread
 from hil.virtual.app.wiring import (
     ERROR_NOT_SUPPORTED,
     MAX_APPLICATION_SUBSCRIPTIONS,
     AckMode,
     Application,
+    ApplicationFactory,
     EventHandler,
     FunctionHandler,
     Publication,
     PublishState,
+    SystemMode,
     Variable,
     VariableValue,
 )
@@ -32,8 +35,14 @@ from hil.wire.messages import VariableType
 from hil.wire.messages.description import ApplicationDescribe
 
 MAX_NAME = 64  # protocol fact sheet section 6, function and variable names since 0.8.0
-
-T = TypeVar("T")
+LOOP_PACE = 0.01  # seconds from one loop() to the next: a loop that returns at once must not burn a core
+_COMPLAINT_PAUSE = 1.0  # seconds until the same error is said again
+_KINDS = {
+    bool: VariableType.BOOL,
+    int: VariableType.INT,
+    float: VariableType.DOUBLE,
+    str: VariableType.STRING,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,58 +61,6 @@ class Subscription:
     serial: int
     prefix: str
     handler: EventHandler
-
-
-class ApplicationFault(Exception):
-    """The application raised an error, or ended before it got to the work."""
-
-
-class _Job(Generic[T]):
-    """Something to do on the application's thread, and who waits for it."""
-
-    def __init__(self, function: Callable[[], T]) -> None:
-        self._function = function
-        self.future: Future[T] = Future()
-
-    def run(self, log: Callable[[str], None]) -> None:
-        """Do it, even when whoever asked is gone."""
-        wanted = self.future.set_running_or_notify_cancel()
-        try:
-            result = self._function()
-        except Exception as error:
-            log(f"application error: {error!r}")
-            if wanted:
-                self.future.set_exception(ApplicationFault(repr(error)))
-        else:
-            if wanted:
-                self.future.set_result(result)
-
-    def abandon(self) -> None:
-        """The application ended before its turn came."""
-        if self.future.set_running_or_notify_cancel():
-            self.future.set_exception(ApplicationFault("the application has ended"))
-
-
-ApplicationFactory = Callable[["ApplicationHost"], Application]
-
-
-def load_application(name: str) -> ApplicationFactory:
-    """The twin of application ``name``: class ``App`` of module ``firmware.<name>.twin``.
-
-    Raises UsageError when there is none; the board then has nothing to run.
-    """
-    if not name.isidentifier():
-        raise UsageError(f"{name!r} is not the name of an application")
-    try:
-        module = importlib.import_module(f"firmware.{name}.twin")
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"no twin of application {name!r}",
-            expected=f"firmware/{name}/twin.py with a class App",
-            found=str(error),
-        ) from error
-    factory: ApplicationFactory = module.App
-    return factory
 
 
 class CloudCommands(Protocol):
@@ -129,9 +86,10 @@ class CloudCommands(Protocol):
 class ApplicationHost:
     """Runs one application on its own thread and keeps what it registered (it is the twin's ``Wiring``).
 
-    The cloud client reads ``describe()`` and ``prefixes()`` and brings calls, reads and events in; each runs on
-    the application's thread, so a blocked application blocks them, as on a real board. ``boot`` is what the cloud
-    clients of this start have in common: there is a new one after a sleep.
+    The cloud client reads ``describe()`` and ``registered_subscriptions()`` and brings calls, reads and events in; each
+    runs on the application's thread, so a blocked application blocks them, as on a real board. ``boot`` is what the
+    cloud clients of this start have in common: there is a new one after a sleep. Raises ``BrokenTwin`` for a twin that
+    cannot be made.
     """
 
     def __init__(
@@ -140,18 +98,33 @@ class ApplicationHost:
         self._facts = facts
         self._image = image
         self._cloud: CloudCommands | None = None
-        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-        self._ended = False
         self._started_at = time.monotonic()
         self._serial = 0
+        self._met_cloud = False
+        self._dials = False  # the application asked for the cloud and has not left it
+        self._to_dial = False  # the system has yet to hear of that
+        self._early_input: list[bytes] = []
+        self._complained: dict[str, float] = {}
         self.boot = BootState()
         self.setup_done = threading.Event()
         self.functions: dict[str, FunctionHandler] = {}
         self.variables: dict[str, Variable] = {}
         self.subscriptions: list[Subscription] = []
-        self._application = factory(self) if factory is not None else None
+        self._application = self._make(factory) if factory is not None else None
+        application = self._application or Application
+        self._mode = SystemMode(application.SYSTEM_MODE)
+        self._threaded = application.SYSTEM_THREAD
+        self._thread = ApplicationThread(self._complain, manual=self._mode is SystemMode.MANUAL)
+
+    def _make(self, factory: ApplicationFactory) -> Application:
+        try:
+            return factory(self)
+        except Exception as error:
+            name = self._image.name if self._image else "?"
+            raise BrokenTwin(
+                f"the twin of application {name} cannot be made",
+                found=f"{place_in_twin(error) or 'its constructor'}: {_told(error)}",
+            ) from error
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -160,50 +133,81 @@ class ApplicationHost:
         """Whether there is an application at all (there is none in safe mode)."""
         return self._application is not None
 
+    @property
+    def running(self) -> bool:
+        """Whether its thread is there."""
+        return self._thread.running
+
+    @property
+    def wants_cloud(self) -> bool:
+        """Whether the board goes online by itself: in automatic mode, else once the application asked for it."""
+        return self._mode is SystemMode.AUTOMATIC or self._dials
+
+    @property
+    def ready(self) -> bool:
+        """Whether the application may be announced to the cloud (protocol fact sheet 7, step 5)."""
+        return self.setup_done.is_set() or self._mode is not SystemMode.AUTOMATIC
+
     def bind_cloud(self, cloud: CloudCommands) -> None:
         """Tell the host which cloud client carries its requests."""
         self._cloud = cloud
 
+    def cloud_connected(self) -> None:
+        """The board came online; the first time lets ``setup()`` of an application without threading begin."""
+        if not self._met_cloud:
+            self._thread.submit("cloud_connected", self._meet_cloud)
+
+    def _meet_cloud(self) -> None:
+        self._met_cloud = True
+
     def start(self) -> None:
-        """Start the thread and run ``setup()`` on it."""
-        if self._application is None:
+        """Start the thread and run ``setup()`` on it when its time has come, then ``loop()``."""
+        application = self._application
+        if application is None:
             self.setup_done.set()
             return
-        self._thread = threading.Thread(target=self._run, args=(self._application,), daemon=True)
-        self._thread.start()
+        self._thread.start(lambda: self._live(application))
 
     def stop(self) -> None:
-        """Reset or power loss: the application ends; what still waits for it gets ApplicationFault."""
-        with self._lock:
-            self._ended = True
-        while not self._jobs.empty():
-            with contextlib.suppress(queue.Empty):
-                job = self._jobs.get_nowait()
-                if job is not None:
-                    job.abandon()
-        self._jobs.put(None)
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout=2)
+        """Reset or power loss: the application ends; what still waits for it gets ``ApplicationFault``."""
+        self._thread.stop()
 
-    def _run(self, application: Application) -> None:
-        try:
-            application.setup()
-        except Exception as error:
-            self._facts.log(f"application error in setup: {error!r}")
+    def _live(self, application: Application) -> None:
+        if self._mode is SystemMode.AUTOMATIC and not self._threaded:
+            self._thread.serve_until(lambda: self._met_cloud)
+        self._attempt("setup()", application.setup)
         self.setup_done.set()
+        self._dial()
         if self._cloud is not None:
             self._cloud.application_ready()
-        while (job := self._jobs.get()) is not None:
-            job.run(self._facts.log)
+        while self._early_input:
+            data = self._early_input.pop(0)
+            self._attempt("serial_received()", partial(application.serial_received, data))
+        if type(application).loop is Application.loop:
+            self._thread.serve()
+        while True:
+            self._attempt("loop()", application.loop)
+            self._thread.serve(LOOP_PACE)
 
-    def _on_thread(self, function: Callable[[], T]) -> Future[T]:
-        job = _Job(function)
-        with self._lock:
-            if not self._ended:
-                self._jobs.put(job)
-                return job.future
-        job.abandon()
-        return job.future
+    def _attempt(self, what: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:
+            self._complain(what, error)
+
+    def _complain(self, what: str, error: BaseException) -> None:
+        """Say on the serial port what went wrong where; what happens again and again at most once a second."""
+        name = self._image.name if self._image else "application"
+        line = f"hil: {name} failed in {what}: {_told(error)} ({place_in_twin(error) or 'outside its twin'})"
+        now = time.monotonic()
+        if now - self._complained.get(line, -_COMPLAINT_PAUSE) < _COMPLAINT_PAUSE:
+            return
+        self._complained[line] = now
+        self._facts.log(f"application error in {what}: {error!r}")
+        if what == "setup()":
+            self._facts.notice(line)  # nobody may have the port open yet
+        else:
+            self._facts.usb_serial_write(f"{line}\r\n".encode())
 
     # -- what comes in from USB and the cloud ------------------------------------------------------
 
@@ -214,13 +218,21 @@ class ApplicationHost:
             done: Future[tuple[int, bytes]] = Future()
             done.set_result((ERROR_NOT_SUPPORTED, b""))
             return done
-        return self._on_thread(lambda: application.control_request(payload))
+        return self._thread.submit("control_request()", lambda: application.control_request(payload))
 
     def serial_received(self, data: bytes) -> None:
         """Bytes from the host on the USB serial port."""
         application = self._application
-        if application is not None:
-            self._on_thread(lambda: application.serial_received(data))
+        if application is None:
+            return
+
+        def receive() -> None:
+            if self.setup_done.is_set():
+                application.serial_received(data)
+            else:
+                self._early_input.append(data)  # waits for an application that can read it
+
+        self._thread.submit("serial_received()", receive)
 
     def describe(self) -> ApplicationDescribe:
         """The application Describe; empty in safe mode (protocol fact sheet 11.2)."""
@@ -237,17 +249,20 @@ class ApplicationHost:
         handler = self.functions.get(name)
         if handler is None:
             return None
-        return self._on_thread(lambda: handler(argument.decode("utf-8", "replace")))
+        text = argument.decode("utf-8", "replace")
+        return self._thread.submit(f"function {name}", lambda: _whole(handler(text)), cloud=True)
 
     def read(self, variable: Variable) -> Future[VariableValue]:
         """Read a variable."""
-        return self._on_thread(variable.read)
+        kind, read = variable.kind, variable.read
+        return self._thread.submit("a variable", lambda: _of_kind(kind, read()), cloud=True)
 
     def deliver(self, name: str, data: bytes) -> None:
         """Hand an event to every handler whose prefix matches."""
         for subscription in self.registered_subscriptions():
             if name.startswith(subscription.prefix):
-                self._on_thread(partial(subscription.handler, name, data))
+                handler = partial(subscription.handler, name, data)
+                self._thread.submit(f"the handler of event {name}", handler, cloud=True)
 
     # -- Wiring ------------------------------------------------------------------------------------
 
@@ -271,23 +286,40 @@ class ApplicationHost:
     def connected(self) -> bool:
         return self._cloud is not None and self._cloud.connected
 
-    def uptime_ms(self) -> int:
+    def millis(self) -> int:
         return int((time.monotonic() - self._started_at) * 1000)
 
+    def delay(self, milliseconds: float) -> None:
+        self._dial()
+        self._thread.pause(milliseconds / 1000)
+
+    def process(self) -> None:
+        self._dial()
+        self._thread.process()
+
     def connect(self) -> None:
-        if self._cloud is not None:
+        self._dials = True
+        self._to_dial = True
+        # Within setup() the system does not get to it before the application waits or returns.
+        if self.setup_done.is_set() or self._mode is SystemMode.AUTOMATIC:
+            self._dial()
+
+    def _dial(self) -> None:
+        asked, self._to_dial = self._to_dial, False
+        if asked and self._cloud is not None:
             self._cloud.connect()
 
     def disconnect(self) -> None:
+        self._dials = self._to_dial = False
         if self._cloud is not None:
             self._cloud.disconnect()
 
     def publish(
-        self, name: str, data: bytes, *, ttl: int = 60, ack: AckMode = AckMode.DEFAULT
+        self, name: str, data: bytes | str = b"", *, ttl: int = 60, ack: AckMode = AckMode.DEFAULT
     ) -> Publication:
         if self._cloud is None:
             return Publication(PublishState.REFUSED)
-        return self._cloud.publish(name, data, ttl=ttl, ack=ack)
+        return self._cloud.publish(name, _bytes(data), ttl=ttl, ack=ack)
 
     def subscribe(self, prefix: str, handler: EventHandler) -> bool:
         if len(self.subscriptions) >= MAX_APPLICATION_SUBSCRIPTIONS:
@@ -310,14 +342,17 @@ class ApplicationHost:
         self.functions[name] = handler
         return True
 
-    def variable(self, name: str, kind: VariableType, read: Callable[[], VariableValue]) -> bool:
+    def variable(
+        self, name: str, kind: VariableType | type[VariableValue], read: Callable[[], VariableValue]
+    ) -> bool:
         if len(name.encode()) > MAX_NAME:
             return False
-        self.variables[name] = Variable(kind, read)
+        wire_kind = kind if isinstance(kind, VariableType) else _KINDS[kind]
+        self.variables[name] = Variable(wire_kind, read)
         return True
 
-    def write(self, data: bytes) -> None:
-        self._facts.usb_serial_write(data)
+    def write(self, data: bytes | str) -> None:
+        self._facts.usb_serial_write(_bytes(data))
 
     def reset(self) -> None:
         self._facts.request_reset("user", delay=0.1)
@@ -327,3 +362,29 @@ class ApplicationHost:
 
     def sleep(self, seconds: float) -> None:
         self._facts.request_sleep(seconds)
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _bytes(data: bytes | str) -> bytes:
+    return data.encode() if isinstance(data, str) else data
+
+
+def _whole(result: object) -> int:
+    """What a function gave. Raises ``TypeError``: a C++ function without ``return`` does not compile either."""
+    if not isinstance(result, int):
+        raise TypeError(f"a function returns an int, not {result!r}")
+    return result
+
+
+def _of_kind(kind: VariableType, value: VariableValue) -> VariableValue:
+    """``value`` as the type that the variable was registered with. Raises ``ValueError`` or ``TypeError``."""
+    convert: dict[VariableType, Callable[[VariableValue], VariableValue]] = {
+        VariableType.BOOL: bool,
+        VariableType.INT: lambda given: (int(given) + (1 << 31)) % (1 << 32) - (1 << 31),
+        VariableType.DOUBLE: float,
+        VariableType.STRING: str,
+    }
+    return convert[kind](value)

@@ -6,8 +6,8 @@ Facts: protocol fact sheet 11.3 (its application Describe).
 from __future__ import annotations
 
 from hil.virtual.app.wiring import Application
+from hil.virtual.hardware.factory import TINKER_FUNCTIONS
 
-FUNCTIONS = ("digitalread", "digitalwrite", "analogread", "analogwrite")
 _BAD_PIN = -1
 
 
@@ -15,7 +15,7 @@ class Tinker(Application):
     """Reads give 0, writes give 1, an argument that names no pin gives -1."""
 
     def setup(self) -> None:
-        for name in FUNCTIONS:
+        for name in TINKER_FUNCTIONS:
             self.os.function(name, _reader if name.endswith("read") else _writer)
 
 

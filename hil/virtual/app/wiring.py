@@ -1,7 +1,7 @@
 """The Device OS API as an application twin sees it: ``Particle``, ``System`` and ``Serial`` of a virtual board.
 
-A twin is the Python side of a test application whose other side is C++ for real boards. All of its methods run
-on the application's own thread, one at a time, as with threading enabled on a real board.
+A twin is the Python side of an application whose other side is C++ for real boards. All of its methods run on the
+application's own thread, one at a time. Writers of twins import these names from ``hil.twin``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from hil.device.results import Result
 from hil.wire.messages import VariableType
@@ -23,6 +23,14 @@ ERROR_INVALID_STATE = Result.INVALID_STATE
 ERROR_INVALID_ARGUMENT = Result.INVALID_ARGUMENT
 
 MAX_APPLICATION_SUBSCRIPTIONS = 4  # protocol fact sheet 3.5: six handlers, two of them the system's
+
+
+class SystemMode(StrEnum):
+    """``SYSTEM_MODE()``: who connects to the cloud, and whether ``setup()`` waits for that."""
+
+    AUTOMATIC = "automatic"
+    SEMI_AUTOMATIC = "semi_automatic"
+    MANUAL = "manual"
 
 
 class AckMode(StrEnum):
@@ -84,8 +92,14 @@ class Wiring(Protocol):
     def connected(self) -> bool:
         """``Particle.connected()``."""
 
-    def uptime_ms(self) -> int:
-        """``millis()``."""
+    def millis(self) -> int:
+        """``millis()``: milliseconds since this start of the board."""
+
+    def delay(self, milliseconds: float) -> None:
+        """``delay()``. Calls, events and requests are handled meanwhile, but not within a handler."""
+
+    def process(self) -> None:
+        """``Particle.process()``: handle what waits now. In manual mode calls and events wait for it."""
 
     def connect(self) -> None:
         """``Particle.connect()``."""
@@ -94,24 +108,33 @@ class Wiring(Protocol):
         """``Particle.disconnect()``."""
 
     def publish(
-        self, name: str, data: bytes, *, ttl: int = 60, ack: AckMode = AckMode.DEFAULT
+        self, name: str, data: bytes | str = b"", *, ttl: int = 60, ack: AckMode = AckMode.DEFAULT
     ) -> Publication:
-        """``Particle.publish()``: a private event. What Device OS does not accept comes back as refused."""
+        """``Particle.publish()``: a private event that lives ``ttl`` seconds.
+
+        What Device OS does not accept (offline, name or data too long, more than four in a second) comes back as
+        refused.
+        """
 
     def subscribe(self, prefix: str, handler: EventHandler) -> bool:
-        """``Particle.subscribe()``; false when the table is full."""
+        """``Particle.subscribe()``: events whose name begins with ``prefix``; false when the table is full."""
 
     def unsubscribe(self) -> None:
         """``Particle.unsubscribe()``: drops all handlers of the application."""
 
     def function(self, name: str, handler: FunctionHandler) -> bool:
-        """``Particle.function()``; false for a name that is too long."""
+        """``Particle.function()``: ``handler`` gets the argument and gives an ``int``; false for a name too long."""
 
-    def variable(self, name: str, kind: VariableType, read: Callable[[], VariableValue]) -> bool:
-        """``Particle.variable()``; false for a name that is too long."""
+    def variable(
+        self, name: str, kind: VariableType | type[VariableValue], read: Callable[[], VariableValue]
+    ) -> bool:
+        """``Particle.variable()`` of Python's ``bool``, ``int``, ``float`` or ``str``; false for a name too long.
 
-    def write(self, data: bytes) -> None:
-        """``Serial.write()``."""
+        ``read`` gives the value whenever the cloud asks.
+        """
+
+    def write(self, data: bytes | str) -> None:
+        """``Serial.write()``: lost while no program on the host has the port open."""
 
     def reset(self) -> None:
         """``System.reset()``, after the reply to the current control request was delivered."""
@@ -124,13 +147,26 @@ class Wiring(Protocol):
 
 
 class Application:
-    """Base of application twins. ``os`` is there from construction on."""
+    """Base of application twins. ``os`` is there from construction on.
+
+    ``VERSIONS``: the versions that images are built of; the running one is ``os.version``. ``SYSTEM_MODE`` and
+    ``SYSTEM_THREAD`` are what the C++ side declares with the macros of these names. Without threading, ``setup()`` in
+    automatic mode waits for the first connection to the cloud, so that it can publish. Device OS 6.2.0 and later
+    enable threading unless told otherwise; here it is off until the twin says so, on every release.
+    """
+
+    VERSIONS: ClassVar[tuple[int, ...]] = (1,)
+    SYSTEM_MODE: ClassVar[SystemMode | str] = SystemMode.AUTOMATIC
+    SYSTEM_THREAD: ClassVar[bool] = False
 
     def __init__(self, os: Wiring) -> None:
         self.os = os
 
     def setup(self) -> None:
         """Runs once at start."""
+
+    def loop(self) -> None:
+        """Runs again and again after ``setup()``, about every 10 ms; calls and events are handled in between."""
 
     def control_request(self, payload: bytes) -> tuple[int, bytes]:
         """``ctrl_request_custom_handler``: the result code and reply of control request 10."""
@@ -139,3 +175,6 @@ class Application:
 
     def serial_received(self, data: bytes) -> None:
         """Bytes that the host wrote to the USB serial port."""
+
+
+ApplicationFactory = Callable[[Wiring], Application]

@@ -301,6 +301,7 @@ class CloudClient:
         self.state = CloudState.CONNECTED
         self._attempts = 0
         self._facts.log("cloud connected")
+        self._app.cloud_connected()
 
 
 def back_off_factor(attempts: int) -> int:

@@ -80,8 +80,8 @@ class Introduction:
         await self.application_ready()
 
     async def application_ready(self) -> None:
-        """Announce the application, once ``setup()`` is done and the system has had its say."""
-        if self._application_said or not self._system_said or not self._session.app.setup_done.is_set():
+        """Announce the application, once it may be and the system has had its say."""
+        if self._application_said or not self._system_said or not self._session.app.ready:
             return
         self._application_said = True
         checksum = zlib.crc32(self._session.app.describe().to_json())

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from hil.errors import WireError
-from hil.virtual.app.apps import ApplicationFault
+from hil.virtual.app.thread import ApplicationFault
 from hil.virtual.cloudclient.conversation import Conversation
 from hil.virtual.cloudclient.introduction import Introduction, szx
 from hil.virtual.cloudclient.link import LinkDown
@@ -149,7 +149,7 @@ class RequestHandler:
         introduction = self._session.introduction
         part = int(flags)
         if part == DescribeFlag.METRICS:
-            uptime = self._session.app.uptime_ms() // 1000
+            uptime = self._session.app.millis() // 1000
             return messages.encode_vitals([messages.Vital(messages.VitalId.UPTIME, uptime)]), None
         system, content_format = introduction.system_payload()
         if part == DescribeFlag.SYSTEM:

@@ -12,13 +12,16 @@ from typing import Protocol
 
 from hil.device.platforms import Platform
 from hil.errors import UsageError
-from hil.virtual.app.apps import ApplicationFactory, ApplicationHost, ApplicationImage, load_application
+from hil.virtual.app.apps import ApplicationHost, ApplicationImage
+from hil.virtual.app.library import ApplicationLibrary
 from hil.virtual.app.tinker import Tinker
+from hil.virtual.app.wiring import ApplicationFactory
 from hil.virtual.cloudclient.client import CloudClient
 from hil.virtual.cloudclient.link import BoardNetwork
 from hil.virtual.deviceos.cdc import NormalMode
 from hil.virtual.deviceos.osystem import CloudConnection, OperatingSystem
 from hil.virtual.hardware.bootloader import Bootloader
+from hil.virtual.hardware.factory import TINKER
 from hil.virtual.hardware.loader import Boot
 from hil.virtual.hardware.machine import Machine
 from hil.virtual.hardware.scheduler import Scheduler, ThreadScheduler
@@ -57,7 +60,8 @@ MakeCloud = Callable[[Machine, ApplicationHost], CloudConnection]
 class VirtualBoard:
     """One board on one USB port.
 
-    ``state_dir`` keeps its flash. ``network`` is where its radio ends. ``make_cloud`` and ``scheduler`` are for tests.
+    ``state_dir`` keeps its flash. ``network`` is where its radio ends. ``library`` has the twins it can run; without
+    one those of the harness. ``make_cloud`` and ``scheduler`` are for tests.
     Mode changes run on the board's own thread; ``power_on`` and ``power_off`` return when they are done.
     """
 
@@ -68,6 +72,7 @@ class VirtualBoard:
         network: BoardNetwork,
         state_dir: Path,
         *,
+        library: ApplicationLibrary | None = None,
         make_cloud: MakeCloud | None = None,
         scheduler: Scheduler | None = None,
     ) -> None:
@@ -76,6 +81,7 @@ class VirtualBoard:
         self.machine.power = self
         self.machine.ip_address = getattr(network, "address", None)
         self._port = port
+        self._library = library or ApplicationLibrary()
         self._make_cloud = make_cloud or (lambda machine, host: CloudClient(machine, network, host))
         self._scheduler = scheduler or ThreadScheduler(f"board {spec.slot}")
         self._system: OperatingSystem | None = None
@@ -181,11 +187,8 @@ class VirtualBoard:
             self.machine.log("no valid system part: staying in the bootloader")
             self._start_bootloader()
             return
-        factory, image = self._application(boot)
+        self._system = self._operating_system(boot)
         self.machine.remember_product()
-        self._system = OperatingSystem(
-            self.machine, factory, image, lambda host: self._make_cloud(self.machine, host)
-        )
         # The application first: a control request must not find it before setup() has run.
         self._system.start()
         self._attach_normal(self._system)
@@ -207,20 +210,34 @@ class VirtualBoard:
             )
         )
 
-    def _application(self, boot: Boot) -> tuple[ApplicationFactory | None, ApplicationImage | None]:
-        """The twin of the application in flash; one that does not exist leaves the board in safe mode."""
-        if self.machine.safe_mode or boot.application is None:
-            return None, None
-        name = boot.application
-        image = ApplicationImage(name.name, name.version, name.build)
-        if name.name == "tinker":
-            return Tinker, image
+    def _operating_system(self, boot: Boot) -> OperatingSystem:
+        """Device OS with the application in flash; one that cannot run leaves the board in safe mode, saying why."""
         try:
-            return load_application(name.name), image
+            return self._system_with(*self._application(boot))
         except UsageError as error:
-            self.machine.log(error.what)
-            self.machine.safe_mode = True
+            why = (error.what, error.found, error.hint)
+            self.machine.refuse_application("; ".join(part for part in why if part))
+            return self._system_with(None, None)
+
+    def _system_with(
+        self, factory: ApplicationFactory | None, image: ApplicationImage | None
+    ) -> OperatingSystem:
+        return OperatingSystem(
+            self.machine, factory, image, lambda host: self._make_cloud(self.machine, host)
+        )
+
+    def _application(self, boot: Boot) -> tuple[ApplicationFactory | None, ApplicationImage | None]:
+        """What runs, and the image it comes from. Raises ``UsageError`` for an application without a twin."""
+        if boot.nameless:
+            raise UsageError(
+                "the application in flash does not say its name, so its twin cannot be found",
+                hint="build it with the marker line HIL-APP:<name>@<version>, and write the twin of that name",
+            )
+        name = boot.application
+        if self.machine.safe_mode or name is None:
             return None, None
+        image = ApplicationImage(name.name, name.version, name.build)
+        return Tinker if name.name == TINKER else self._library.load(name.name), image
 
     def _attach_normal(self, system: OperatingSystem) -> None:
         face = NormalMode(system)

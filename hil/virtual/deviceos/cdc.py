@@ -51,7 +51,11 @@ class BoardSerial(SerialFace):
 
     def modem_lines(self, dtr: bool, rts: bool) -> None:
         del rts  # the board does not look at it
-        self._dtr = dtr
+        opened, self._dtr = dtr and not self._dtr, dtr
+        machine = self._system.machine
+        if opened and not machine.listening:
+            for line in machine.notices:
+                self.write(f"{line}\r\n".encode())
 
     def receive(self, data: bytes) -> None:
         if self._system.machine.listening:

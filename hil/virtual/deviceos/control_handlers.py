@@ -23,7 +23,7 @@ from hil.virtual.deviceos.control_network import network_requests
 from hil.virtual.deviceos.control_update import UpdateRequests
 from hil.virtual.deviceos.osystem import OperatingSystem
 from hil.virtual.hardware.factory import NCP_VERSION
-from hil.virtual.hardware.loader import ModuleState, Validity, inspect_modules
+from hil.virtual.hardware.loader import ModuleState, Validity
 from hil.virtual.hardware.machine import RESET_CODES
 from hil.wire.messages.description import SystemDescribe
 
@@ -141,7 +141,7 @@ class ControlRequests:
 
     def _module_info(self, _payload: bytes) -> Reply:
         machine = self._machine
-        states = inspect_modules(machine.platform, machine.device_os, machine.internal)
+        states = machine.modules()
         if self._version >= (5, 6, 0):
             return Reply(data=_module_table(machine.system_describe(), states))
         writer = Writer()

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from hil.device.requests import RESTARTING
-from hil.virtual.app.apps import ApplicationFactory, ApplicationHost, ApplicationImage
+from hil.virtual.app.apps import ApplicationHost, ApplicationImage
+from hil.virtual.app.wiring import ApplicationFactory
 from hil.virtual.hardware.machine import RESET_CODES, Machine
 
 _NO_TCP = (
@@ -70,14 +71,18 @@ class OperatingSystem:
         """Seconds since this start."""
         return int(time.monotonic() - self._started)
 
+    @property
+    def _goes_online(self) -> bool:
+        return self.application.wants_cloud and self.machine.speaks_its_transport
+
     def start(self) -> None:
-        """Run ``setup()`` and go online, unless the board listens."""
+        """Start the application and go online as its system mode says, unless the board listens."""
         self.application.start()
         if not self.machine.speaks_its_transport:
             self.machine.log(_NO_TCP)
         if self.machine.listening:
             self._limit_listening()
-        self.cloud.start(auto_connect=not self.machine.listening and self.machine.speaks_its_transport)
+        self.cloud.start(auto_connect=self._goes_online and not self.machine.listening)
 
     def stop(self, reason: str | None) -> None:
         """End. ``reason`` is the reset reason told to the cloud, ``None`` when there is no time for a goodbye."""
@@ -94,7 +99,7 @@ class OperatingSystem:
     def wake(self) -> None:
         """Network on again."""
         self.cloud = self._make_cloud(self.application)
-        self.cloud.start(auto_connect=self.machine.speaks_its_transport)
+        self.cloud.start(auto_connect=self._goes_online)
 
     def start_listening(self) -> None:
         """Take the board offline and give its serial port to the console."""
@@ -107,7 +112,8 @@ class OperatingSystem:
         """Back to the application and the cloud."""
         if self.machine.listening:
             self.machine.listening = False
-            self.connect()
+            if self.application.wants_cloud:
+                self.connect()
 
     def connect(self) -> bool:
         """Go online. False when this board cannot."""

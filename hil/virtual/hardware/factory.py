@@ -16,7 +16,9 @@ from hil.device.platforms import Platform, UserPart
 from hil.device.releases import system_module_version, version_tuple
 from hil.errors import UsageError
 
+TINKER = "tinker"
 TINKER_VERSION = 6
+TINKER_FUNCTIONS = ("digitalread", "digitalwrite", "analogread", "analogwrite")
 NCP_VERSION = 5
 RADIO_STACK_VERSION = 202
 
@@ -83,7 +85,7 @@ def factory_module(platform: Platform, slot: ModuleSlot) -> bytes:
     filler = slot.size - head - SUFFIX_SIZE - CRC_SIZE
     payload = f"{platform.name} {slot.function.name.lower()} {slot.index}\n".encode()
     if slot.function is ModuleFunction.USER_PART:
-        payload = application_payload("tinker", TINKER_VERSION, "0" * 16)
+        payload = application_payload(TINKER, TINKER_VERSION, "0" * 16)
     return build(
         platform.id,
         slot.function,

@@ -78,5 +78,8 @@ class DeviceFacts(Protocol):
 
     def usb_serial_write(self, data: bytes) -> None: ...
 
+    def notice(self, line: str) -> None:
+        """One line on the serial port, now and whenever somebody opens it during this start."""
+
     def log(self, line: str) -> None:
         """One line for the board's own log."""

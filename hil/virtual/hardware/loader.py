@@ -1,7 +1,8 @@
 """Starting what lies in flash, as the real loader does: look at every module, then decide what may run.
 
 Facts: USB fact sheet 5.1 (addresses, which user part wins) and 7.1, protocol fact sheet 3.3 (validity bits), 5
-(dependency rule) and 11.3 (a user part with an unmet dependency reads 26 of 30 and leaves the board in safe mode).
+(dependency rule) and 11.3 (a user part with an unmet dependency reads 26 of 30 and leaves the board in safe mode;
+Tinker's functions).
 """
 
 from __future__ import annotations
@@ -23,14 +24,23 @@ from hil.device.modules import (
 )
 from hil.device.platforms import Platform
 from hil.errors import WireError
-from hil.virtual.hardware.factory import ModuleSlot, reported_slots, system_slots, user_slots
+from hil.virtual.hardware.factory import (
+    TINKER,
+    TINKER_FUNCTIONS,
+    ModuleSlot,
+    reported_slots,
+    system_slots,
+    user_slots,
+)
 from hil.virtual.hardware.flash import Flash
 from hil.wire.messages.description import Dependency as DescribedDependency
 from hil.wire.messages.description import ModuleInfo
 
 _ADDRESSES = struct.Struct("<II")
-_APPLICATION = re.compile(rb"HIL-APP:([a-z][a-z0-9_]{0,31})@(\d{1,5})\n")
+_APPLICATION = re.compile(rb"HIL-APP:([A-Za-z0-9][\w.-]{0,63})@(\d{1,5})\n", re.ASCII)
 _BUILD = re.compile(rb"HIL-BUILD:([0-9a-f]{16})\n")
+# As the C strings that Particle's own Tinker registers: its images carry no mark.
+_TINKER = tuple(f"{name}\0".encode() for name in TINKER_FUNCTIONS)
 
 
 class Validity(IntFlag):
@@ -94,6 +104,14 @@ class Boot:
     user: Module | None
     application: ApplicationName | None
 
+    @property
+    def nameless(self) -> bool:
+        """Whether the application could run, but does not say which one it is."""
+        met = any(
+            state.module is self.user and Validity.DEPENDENCIES in state.valid for state in self.modules
+        )
+        return self.user is not None and self.application is None and met
+
 
 def boot(platform: Platform, device_os: str, internal: Flash) -> Boot:
     """Look at the flash and decide."""
@@ -107,7 +125,7 @@ def boot(platform: Platform, device_os: str, internal: Flash) -> Boot:
     if chosen is None or chosen.module is None:
         return Boot(modules, system_ok, False, None, None)
     dependencies_met = Validity.DEPENDENCIES in chosen.valid
-    application = application_name(chosen.module.data) if dependencies_met else None
+    application = application_of(chosen.module) if dependencies_met else None
     return Boot(modules, system_ok, application is None, chosen.module, application)
 
 
@@ -173,6 +191,14 @@ def application_name(data: bytes) -> ApplicationName | None:
     if name is None:
         return None
     return ApplicationName(name[1].decode(), int(name[2]), build[1].decode() if build else "")
+
+
+def application_of(module: Module) -> ApplicationName | None:
+    """The application that ``module`` names, or Tinker, which is known by its four functions."""
+    named = application_name(module.data)
+    if named is None and all(name in module.data for name in _TINKER):
+        return ApplicationName(TINKER, module.version, "")
+    return named
 
 
 def describe_modules(states: Iterable[ModuleState]) -> tuple[ModuleInfo, ...]:

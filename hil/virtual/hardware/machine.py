@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, MutableMapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,15 @@ from hil.device.modules import NO_PRODUCT
 from hil.device.platforms import Platform, Radio
 from hil.virtual.hardware.factory import factory_module, system_slots, user_slots
 from hil.virtual.hardware.flash import Flash, FlashMap
-from hil.virtual.hardware.loader import Boot, boot, describe_modules, inspect_modules, module_at_start
+from hil.virtual.hardware.loader import (
+    Boot,
+    ModuleState,
+    Validity,
+    boot,
+    describe_modules,
+    inspect_modules,
+    module_at_start,
+)
 from hil.virtual.hardware.settings import Settings
 from hil.virtual.hardware.stored import Stored
 from hil.virtual.hardware.update import Updater
@@ -65,6 +74,8 @@ class Machine:
         self.ota_succeeded = False
         self.last_reset_reason = "power_down"
         self.log_lines: list[str] = []
+        self.notices: list[str] = []
+        self.application_refused = False
         self.power: Power | None = None
         self.ip_address: str | None = None
         self.wifi_network = NETWORK_IN_THE_AIR
@@ -72,7 +83,7 @@ class Machine:
         self._update_applied = False
         self._stored_path = state_dir / "system.json"
         fresh = not (state_dir / "dct.bin").exists()
-        self.memories = _memories(platform, state_dir)
+        self.memories = open_memories(platform, state_dir)
         self.settings = Settings(self.memories[1], platform)
         self.updater = Updater(platform, device_os, self.internal)
         self.stored = Stored.load(self._stored_path)
@@ -88,6 +99,8 @@ class Machine:
     def start(self, reason: str, *, safe: bool, listening: bool) -> Boot:
         """What Device OS does first at every start: count it, check keys and server, look at the modules."""
         self.last_reset_reason = reason
+        self.notices.clear()
+        self.application_refused = False
         self.backup["boots"] = str(int(self.backup.get("boots", b"0")) + 1).encode()
         self.ota_succeeded, self._update_applied = self._update_applied, False
         self.settings.ensure_device_key()
@@ -97,6 +110,23 @@ class Machine:
         self.safe_mode = safe or self.boot.safe_mode
         self.listening = self._listens_once() or listening
         return self.boot
+
+    def refuse_application(self, why: str) -> None:
+        """Stay in safe mode: the application cannot run here. The port says why, the module table shows it unmet."""
+        self.safe_mode = True
+        self.application_refused = True
+        self.notice(f"hil: this board runs no application: {why}")
+
+    def modules(self) -> tuple[ModuleState, ...]:
+        """Every module the board lists. What a refused application needs is not here: its dependencies are unmet."""
+        found = inspect_modules(self.platform, self.device_os, self.internal)
+        if not self.application_refused or self.boot.user is None:
+            return found
+        start = self.boot.user.start
+        return tuple(
+            replace(state, valid=state.valid & ~Validity.DEPENDENCIES) if state.slot.start == start else state
+            for state in found
+        )
 
     def _listens_once(self) -> bool:
         """Whether request 75 asked for listening mode after this start; it asks for one start only."""
@@ -157,7 +187,7 @@ class Machine:
         self.settings.clear_claim_code()
 
     def system_describe(self) -> SystemDescribe:
-        modules = describe_modules(inspect_modules(self.platform, self.device_os, self.internal))
+        modules = describe_modules(self.modules())
         cellular = self.platform.radio is Radio.CELLULAR
         return SystemDescribe(
             self.platform.id,
@@ -196,6 +226,11 @@ class Machine:
     def usb_serial_write(self, data: bytes) -> None:
         if not self.listening:
             self.serial_write(data)
+
+    def notice(self, line: str) -> None:
+        self.notices.append(line)
+        self.log(line)
+        self.usb_serial_write(f"{line}\r\n".encode())
 
     def log(self, line: str) -> None:
         self.log_lines.append(line)
@@ -238,7 +273,8 @@ class Machine:
         self.save_stored()
 
 
-def _memories(platform: Platform, state_dir: Path) -> tuple[Flash, ...]:
+def open_memories(platform: Platform, state_dir: Path) -> tuple[Flash, ...]:
+    """Internal flash, configuration flash and, where there is one, external flash, as kept in ``state_dir``."""
     names = ("internal.bin", "dct.bin", "external.bin")
     return tuple(
         Flash(FlashMap.parse(text), state_dir / name, nor=number != 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,12 +16,17 @@ from hil.virtual.launch.rackplan import PlannedBoard, RackPlan
 
 if TYPE_CHECKING:
     from hil.netlab.topology import Lab
+    from hil.virtual.app.library import ApplicationLibrary
     from hil.virtual.deviceos.board import VirtualBoard
     from hil.virtual.launch.rackprocess import Compose
 
 
-def board_rack(plan: RackPlan, state: Path, mode: str = "normal") -> Compose:
-    """What ``rackprocess.start`` composes for ``plan``; flash of board N persists below ``state``.
+def board_rack(
+    plan: RackPlan, state: Path, mode: str = "normal", *, library: ApplicationLibrary | None = None
+) -> Compose:
+    """What ``rackprocess.start`` composes for ``plan``; the flash of each board persists below ``state``.
+
+    ``library`` has the twins that the boards run; without one they are those of the harness.
 
     ``mode`` is how the boards start: ``normal``, ``dfu``, ``listening`` or ``safe``.
     """
@@ -33,7 +39,8 @@ def board_rack(plan: RackPlan, state: Path, mode: str = "normal") -> Compose:
             kernel.start()
             stack.callback(kernel.close)
             boards = {
-                planned.port: _plug_in(stack, kernel, lab, planned, state, mode) for planned in plan.boards
+                planned.port: _plug_in(stack, kernel, lab, planned, state, mode, library)
+                for planned in plan.boards
             }
             plugs = kernel.base / "power.sock"
             strip = PowerStrip(plugs, boards)
@@ -57,14 +64,23 @@ def _network(stack: ExitStack, base: Path, plan: RackPlan) -> tuple[Path, Lab]:
 
 
 def _plug_in(
-    stack: ExitStack, kernel: VirtualKernel, lab: Lab, planned: PlannedBoard, state: Path, mode: str
+    stack: ExitStack,
+    kernel: VirtualKernel,
+    lab: Lab,
+    planned: PlannedBoard,
+    state: Path,
+    mode: str,
+    library: ApplicationLibrary | None,
 ) -> VirtualBoard:
     from hil.virtual.deviceos.board import BoardSpec, VirtualBoard
+    from hil.virtual.hardware.memory import take_memory
 
     spec = BoardSpec(planned.slot, planned.port, planned.platform, planned.device_os, planned.device_id)
-    directory = state / planned.device_id
-    directory.mkdir(parents=True, exist_ok=True)
-    board = VirtualBoard(spec, kernel.port(planned.port), lab.board_network(planned.slot), directory)
+    memory = take_memory(state, planned.device_id, planned.platform, planned.device_os)
+    for change in memory.changes:
+        sys.stderr.write(f"hil rack: {planned.slot}: {change}\n")
+    network = lab.board_network(planned.slot)
+    board = VirtualBoard(spec, kernel.port(planned.port), network, memory.directory, library=library)
     stack.callback(board.close)
     board.power_on(mode)
     return board

@@ -1,25 +1,25 @@
 """Firmware images for virtual boards: the user parts that a rack flashes, the same bytes every time.
 
 An image is a real user part (header, dependency, SHA-256, CRC) whose payload names the application; the board then
-runs its twin, ``firmware/<app>/twin.py``. Facts: protocol fact sheet 5, USB fact sheet 5.1.
+runs its twin. There is one for every version that a twin in the library declares (``VERSIONS``). Facts: protocol fact
+sheet 5, USB fact sheet 5.1.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hil.device.modules import ModuleFunction, build
-from hil.device.platforms import Platform, by_name
-from hil.errors import UsageError
+from hil.device.platforms import Platform
+from hil.device.releases import version_tuple
+from hil.virtual.app.library import ApplicationLibrary
 from hil.virtual.hardware.factory import TINKER_VERSION, application_payload, user_dependency
 from hil.virtual.hardware.flash import write_atomically
 
 IMAGE_SIZE = 16 * 1024
-RACK = (("photon", "2.3.1"), ("electron", "3.3.1"), ("argon", "6.2.0"), ("boron", "2.3.1"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,34 +30,42 @@ class Release:
     version: int
 
 
-RELEASES = (Release("probe", 1), Release("probe", 2), Release("blinker", 1))
+def releases(library: ApplicationLibrary) -> list[Release]:
+    """Every version of every application that has a twin. Raises ``UsageError`` for a twin that cannot be loaded."""
+    return [Release(name, version) for name in library.names() for version in library.load(name).VERSIONS]
 
 
 def build_images(
-    out_dir: Path,
-    *,
-    releases: Sequence[Release] = RELEASES,
-    boards: Sequence[tuple[str, str]] = RACK,
+    out_dir: Path, library: ApplicationLibrary, boards: Iterable[tuple[Platform, str]]
 ) -> list[Path]:
-    """Write ``<out_dir>/<app>@<version>/<platform>.bin`` for each release and board and return the paths.
+    """Write ``<out_dir>/<app>@<version>/<platform>.bin`` for all there is and return the paths.
 
-    ``boards`` are pairs of platform name and Device OS. Raises ``UsageError`` for an application without a twin.
+    ``boards`` are pairs of platform and Device OS; of two releases on one platform the older one is built against, for
+    what needs the older one runs on both. What has not changed is not written again. Raises ``UsageError``.
     """
+    targets = _oldest(boards)
     written = []
-    for release in releases:
-        for name, device_os in boards:
-            path = out_dir / f"{release.application}@{release.version}" / f"{name}.bin"
-            image = build_image(release, by_name(name), device_os)
+    for release in releases(library):
+        for platform, device_os in targets.items():
+            path = out_dir / f"{release.application}@{release.version}" / f"{platform.name}.bin"
+            image = build_image(release, platform, device_os, library)
             if not path.exists() or path.read_bytes() != image:
                 write_atomically(path, image)
             written.append(path)
     return written
 
 
-def build_image(release: Release, platform: Platform, device_os: str) -> bytes:
-    """The user part of ``release`` for ``platform``, built against ``device_os``."""
+def build_image(
+    release: Release, platform: Platform, device_os: str, library: ApplicationLibrary | None = None
+) -> bytes:
+    """The user part of ``release`` for ``platform``, built against ``device_os``; the harness's own without a library.
+
+    Raises ``NoTwin``.
+    """
+    known = library or ApplicationLibrary()
     part = platform.user_part_for(device_os)
-    payload = application_payload(release.application, release.version, build_hash(release))
+    hash_ = known.build_hash(release.application, release.version)
+    payload = application_payload(release.application, release.version, hash_)
     return build(
         platform.id,
         ModuleFunction.USER_PART,
@@ -69,23 +77,13 @@ def build_image(release: Release, platform: Platform, device_os: str) -> bytes:
     )
 
 
-def build_hash(release: Release) -> str:
-    """First 16 hex digits of SHA-256 over the twin's source and the version: other code, other build."""
-    source = _twin_source(release.application)
-    return hashlib.sha256(source + f"@{release.version}".encode()).hexdigest()[:16]
-
-
-def _twin_source(application: str) -> bytes:
-    name = f"firmware.{application}.twin"
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None or spec.origin is None:
-        raise UsageError(
-            f"no twin of application {application!r}", expected=f"firmware/{application}/twin.py"
-        )
-    return Path(spec.origin).read_bytes()
+def _oldest(boards: Iterable[tuple[Platform, str]]) -> dict[Platform, str]:
+    found: dict[Platform, str] = {}
+    for platform, device_os in boards:
+        known = found.get(platform)
+        if known is None or version_tuple(device_os) < version_tuple(known):
+            found[platform] = device_os
+    return found
 
 
 def _filler(seed: bytes, size: int) -> bytes:

@@ -1,0 +1,179 @@
+"""The thread an application lives on: what it does by itself, and in between what USB and the cloud ask of it.
+
+Everything that is asked waits in one queue, so that a blocked application blocks it all, as on a real board.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+Complain = Callable[[str, BaseException], None]
+"""Told what the application was doing and what it raised."""
+
+
+class ApplicationFault(Exception):
+    """The application raised an error, or ended before it got to the work."""
+
+
+class ApplicationEnded(BaseException):
+    """Unwinds the application's thread at a reset; no ``except Exception`` of a twin stops it."""
+
+
+class Job(Generic[T]):
+    """Something to do on the application's thread, and who waits for it."""
+
+    def __init__(self, what: str, function: Callable[[], T], *, cloud: bool) -> None:
+        self.what = what
+        self.cloud = cloud
+        self.future: Future[T] = Future()
+        self._function = function
+
+    def run(self, complain: Complain) -> None:
+        """Do it, even when whoever asked is gone."""
+        wanted = self.future.set_running_or_notify_cancel()
+        try:
+            result = self._function()
+        except Exception as error:
+            complain(self.what, error)
+            if wanted:
+                self.future.set_exception(ApplicationFault(repr(error)))
+        except ApplicationEnded:
+            if wanted:
+                self.future.set_exception(_ended())
+            raise
+        else:
+            if wanted:
+                self.future.set_result(result)
+
+    def abandon(self) -> None:
+        """The application ended before its turn came."""
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(_ended())
+
+
+class ApplicationThread:
+    """Runs ``life`` and the jobs submitted to it, one at a time.
+
+    ``life`` calls ``serve`` or ``process`` where jobs may run. With ``manual`` those of the cloud run in ``process``
+    alone. ``complain`` hears of jobs that raise.
+    """
+
+    def __init__(self, complain: Complain, *, manual: bool = False) -> None:
+        self._complain = complain
+        self._manual = manual
+        self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
+        self._kept: deque[Job[Any]] = deque()  # the cloud's, until the application processes them
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._busy = False
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread is there."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller is on this thread."""
+        return threading.current_thread() is self._thread
+
+    def start(self, life: Callable[[], None]) -> None:
+        """Begin."""
+
+        def run() -> None:
+            with contextlib.suppress(ApplicationEnded):
+                life()
+
+        self._thread = threading.Thread(target=run, name="application", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; what still waits gets ``ApplicationFault``. Does not wait for ever for a stuck application."""
+        with self._lock:
+            self._ended.set()
+        while not self._jobs.empty():
+            with contextlib.suppress(queue.Empty):
+                job = self._jobs.get_nowait()
+                if job is not None:
+                    job.abandon()
+        self._jobs.put(None)
+        if self._thread is not None and not self.is_current:
+            self._thread.join(timeout=2)
+        while self._kept:
+            self._kept.popleft().abandon()
+
+    def submit(self, what: str, function: Callable[[], T], *, cloud: bool = False) -> Future[T]:
+        """Run ``function`` when its turn comes. ``what`` names it; ``cloud``: the cloud asked."""
+        job = Job(what, function, cloud=cloud)
+        with self._lock:
+            if not self._ended.is_set():
+                self._jobs.put(job)
+                return job.future
+        job.abandon()
+        return job.future
+
+    # -- on the thread -----------------------------------------------------------------------------
+
+    def serve(self, seconds: float | None = None) -> None:
+        """Run jobs as they come, for ``seconds`` (no end without them); one that waits is always run."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while True:
+            left = None if deadline is None else deadline - time.monotonic()
+            if not self._serve_one(left) or (left is not None and left <= 0):
+                return
+
+    def serve_until(self, done: Callable[[], bool]) -> None:
+        """Run jobs until ``done``, which a job makes true."""
+        while not done():
+            self._serve_one(None)
+
+    def process(self) -> None:
+        """Run what waits now, the cloud's jobs kept back included."""
+        if self._busy:
+            return
+        for _ in range(self._jobs.qsize()):
+            self._serve_one(0.0)
+        for _ in range(len(self._kept)):
+            self._run(self._kept.popleft())
+
+    def pause(self, seconds: float) -> None:
+        """Wait, serving; within a job only wait. Raises ``ApplicationEnded``."""
+        if self.is_current and not self._busy:
+            self.serve(seconds)
+        elif self._ended.wait(seconds) and self.is_current:
+            raise ApplicationEnded
+
+    def _serve_one(self, timeout: float | None) -> bool:
+        """Run the next job; false when none came within ``timeout``. Raises ``ApplicationEnded``."""
+        try:
+            job = self._jobs.get(timeout=None if timeout is None else max(0.0, timeout))
+        except queue.Empty:
+            return False
+        if job is None:
+            self._jobs.put(None)  # for whoever asks next
+            raise ApplicationEnded
+        if self._manual and job.cloud:
+            self._kept.append(job)
+        else:
+            self._run(job)
+        return True
+
+    def _run(self, job: Job[Any]) -> None:
+        self._busy = True
+        try:
+            job.run(self._complain)
+        finally:
+            self._busy = False
+
+
+def _ended() -> ApplicationFault:
+    return ApplicationFault("the application has ended")
