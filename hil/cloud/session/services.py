@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hil.clock import Clock, LoopClock, SystemClock
 from hil.cloud.config import CloudConfig
 from hil.cloud.session.meter import Meters
 from hil.cloud.state.devicelog import DeviceLog
@@ -21,6 +22,7 @@ class Services:
     """What a running cloud shares among its gateways, sessions and API. Features add to ``meters``."""
 
     config: CloudConfig
+    clock: LoopClock
     store: Store
     keys: ServerKeys
     users: Users
@@ -31,14 +33,16 @@ class Services:
     presence: Presence
 
     @classmethod
-    def open(cls, config: CloudConfig, state_dir: Path) -> Services:
-        """Open (or create) the state in ``state_dir``."""
-        store = Store(state_dir)
+    def open(cls, config: CloudConfig, state_dir: Path, clock: Clock | None = None) -> Services:
+        """Open (or create) the state in ``state_dir``. ``clock``: the real time unless told."""
+        clock = clock or SystemClock()
+        store = Store(state_dir, clock.time)
         try:
             users = Users(store)
             users.ensure(config.owner)
             return cls(
                 config=config,
+                clock=clock.on_loop(),
                 store=store,
                 keys=ServerKeys.load_or_create(state_dir),
                 users=users,
@@ -46,7 +50,7 @@ class Services:
                 meters=Meters(),
                 bus=EventBus(store),
                 log=DeviceLog(store),
-                presence=Presence(),
+                presence=Presence(clock.time),
             )
         except BaseException:
             store.close()

@@ -7,9 +7,9 @@ trailing space).
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 
+from hil.clock import Timer
 from hil.cloud.session.session import DeviceSession
 from hil.cloud.state.devices import Device, application_hash
 from hil.device.modules import Module, ModuleFunction, parse
@@ -78,18 +78,18 @@ class Update:
         # How many comings and goings, of any device, there had been when the device had the whole file.
         self.contacts_before_end = 0
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         session.updater = self.sender
         session.on_update_message = self._take
         session.on_gone = self._gone
 
     async def run(self) -> OtaReport:
         """Transfer the file. Never raises; the report says how it went."""
-        began = time.monotonic()
+        began = self._now()
         self._say("started ")
         self.session.log(f"update: {self.module or f'{len(self.binary)} bytes, not looked at'}")
         try:
-            self._send(self.sender.start(_now()))
+            self._send(self.sender.start(self._now()))
             await self._ended
             reason = self.sender.error or ""
         except DeviceOffline as error:
@@ -99,7 +99,7 @@ class Update:
         self._say("failed " if reason else "success ")
         self.session.log(f"update {'failed: ' + reason if reason else 'transferred'}")
         transferred, size = self.sender.progress
-        duration = time.monotonic() - began
+        duration = self._now() - began
         return OtaReport(not reason, reason, duration, size, transferred, self.sender.result)
 
     def _release(self) -> None:
@@ -114,10 +114,10 @@ class Update:
         self.session.services.bus.emit(STATUS_EVENT, status, device_id=device.id, owner=device.owner)
 
     def _take(self, message: Message) -> None:
-        self._send(self.sender.receive(message, _now()))
+        self._send(self.sender.receive(message, self._now()))
 
     def _tick(self) -> None:
-        self._send(self.sender.tick(_now()))
+        self._send(self.sender.tick(self._now()))
 
     def _send(self, messages: list[Message]) -> None:
         """Send what the sender wants, then see whether it is through or when it wants to be asked again."""
@@ -134,7 +134,10 @@ class Update:
             return
         deadline = self.sender.next_deadline()
         if deadline is not None:
-            self._timer = asyncio.get_running_loop().call_at(deadline, self._tick)
+            self._timer = self.session.services.clock.call_at(deadline, self._tick)
+
+    def _now(self) -> float:
+        return self.session.services.clock.monotonic()
 
     def _gone(self, why: str) -> None:
         if not self._ended.done():
@@ -178,7 +181,3 @@ def runs_module(device: Device, module: Module) -> bool | None:
         if one.function == letter and one.index == module.index and one.store == "m"
     ]
     return module.version in versions if versions else None
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

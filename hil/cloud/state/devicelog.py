@@ -42,7 +42,7 @@ class DeviceLog:
 
     def add(self, device_id: str | None, line: str) -> None:
         """Note ``line`` about a device, or about an unknown peer."""
-        entry = LogLine(time.time(), device_id, line)
+        entry = LogLine(self._store.now(), device_id, line)
         self._store.execute(
             "INSERT INTO device_log (device_id, at, line) VALUES (?, ?, ?)", device_id, entry.at, line
         )
