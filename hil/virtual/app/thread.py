@@ -14,7 +14,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
+from hil.clock import Clock
+
 T = TypeVar("T")
+_LONGEST_WAIT = 0.2  # real seconds that an advance waits for an application
 Complain = Callable[[str, BaseException], None]
 """Told what the application was doing and what it raised."""
 
@@ -63,16 +66,21 @@ class ApplicationThread:
     """Runs ``life`` and the jobs submitted to it, one at a time.
 
     ``life`` calls ``serve`` or ``process`` where jobs may run. With ``manual`` those of the cloud run in ``process``
-    alone. ``complain`` hears of jobs that raise.
+    alone. ``complain`` hears of jobs that raise. A ``pause`` lasts as long as ``clock`` says; between two turns of a
+    loop is real time, since a loop that polls would stop an advance at every turn.
     """
 
-    def __init__(self, complain: Complain, *, manual: bool = False) -> None:
+    def __init__(self, complain: Complain, clock: Clock, *, manual: bool = False) -> None:
         self._complain = complain
+        self._clock = clock
         self._manual = manual
         self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._kept: deque[Job[Any]] = deque()  # the cloud's, until the application processes them
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._ended = threading.Event()
+        self._pauses: set[threading.Event] = set()  # of jobs, and of other threads
+        self._waiting = False  # the application waits for a job, and none is there
+        self._done = 0
         self._thread: threading.Thread | None = None
         self._busy = False
 
@@ -95,11 +103,24 @@ class ApplicationThread:
 
         self._thread = threading.Thread(target=run, name="application", daemon=True)
         self._thread.start()
+        self._clock.attach(self)
+
+    @property
+    def ended(self) -> bool:
+        return not self.running
+
+    def settle(self, within: float) -> int:
+        """Wait until the application waits for something, though not long for one that computes."""
+        with self._lock:
+            self._lock.wait_for(lambda: self._waiting or self._ended.is_set(), min(within, _LONGEST_WAIT))
+            return self._done
 
     def stop(self) -> None:
         """End; what still waits gets ``ApplicationFault``. Does not wait for ever for a stuck application."""
         with self._lock:
             self._ended.set()
+            for pause in self._pauses:
+                pause.set()
         while not self._jobs.empty():
             with contextlib.suppress(queue.Empty):
                 job = self._jobs.get_nowait()
@@ -116,6 +137,7 @@ class ApplicationThread:
         job = Job(what, function, cloud=cloud)
         with self._lock:
             if not self._ended.is_set():
+                self._waiting = False
                 self._jobs.put(job)
                 return job.future
         job.abandon()
@@ -148,15 +170,35 @@ class ApplicationThread:
     def pause(self, seconds: float) -> None:
         """Wait, serving; within a job only wait. Raises ``ApplicationEnded``."""
         if self.is_current and not self._busy:
-            self.serve(seconds)
-        elif self._ended.wait(seconds) and self.is_current:
+            over = threading.Event()
+            timer = self._clock.call_later(seconds, lambda: self.submit("delay()", over.set))
+            try:
+                self.serve_until(over.is_set)
+            finally:
+                timer.cancel()
+        elif self._paused(seconds) and self.is_current:
             raise ApplicationEnded
+
+    def _paused(self, seconds: float) -> bool:
+        """Wait and do nothing else; whether the application has ended."""
+        over = threading.Event()
+        with self._lock:
+            self._pauses.add(over)
+        timer = self._clock.call_later(seconds, over.set)
+        if not self._ended.is_set():
+            over.wait()
+        timer.cancel()
+        with self._lock:
+            self._pauses.discard(over)
+        return self._ended.is_set()
 
     def _serve_one(self, timeout: float | None) -> bool:
         """Run the next job; false when none came within ``timeout``. Raises ``ApplicationEnded``."""
+        self._set_waiting(self._jobs.empty)
         try:
             job = self._jobs.get(timeout=None if timeout is None else max(0.0, timeout))
         except queue.Empty:
+            self._set_waiting(lambda: False)
             return False
         if job is None:
             self._jobs.put(None)  # for whoever asks next
@@ -167,12 +209,18 @@ class ApplicationThread:
             self._run(job)
         return True
 
+    def _set_waiting(self, holds: Callable[[], bool]) -> None:
+        with self._lock:
+            self._waiting = holds()
+            self._lock.notify_all()
+
     def _run(self, job: Job[Any]) -> None:
         self._busy = True
         try:
             job.run(self._complain)
         finally:
             self._busy = False
+            self._done += 1
 
 
 def _ended() -> ApplicationFault:
