@@ -9,4 +9,5 @@ pytest_plugins = [  # a file that imports another comes after it
     "hil.plugin.cloud",
     "hil.plugin.network",
     "hil.plugin.operations",
+    "hil.plugin.clock",
 ]

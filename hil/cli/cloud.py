@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import signal
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 
 import click
 
 from hil.cli import cloud_devices
+from hil.clock import Clock
+from hil.clock.client import clock_of_run, socket_of_run
+from hil.clock.server import leading
+from hil.clock.types import CLOCK_VARIABLE
 from hil.cloud.config import CloudConfig
 from hil.cloud.state.users import Users
 from hil.cloud.sync.facade import DeviceCloud
-from hil.errors import HilError
+from hil.errors import HilError, UsageError
 
 _TOKEN_CLIENT = "hil cloud"
 _A_WHILE = 3600.0  # seconds; waiting ends with the next line or a signal
@@ -37,6 +42,12 @@ _A_WHILE = 3600.0  # seconds; waiting ends with the next line or a signal
 @click.option(
     "--trust-first-use", is_flag=True, help="Take an unknown device with the first key it shows as its own."
 )
+@click.option(
+    "--clock",
+    "movable_clock",
+    is_flag=True,
+    help="Run on a clock that can be moved (hil clock advance 2d); default: follow HIL_CLOCK, else the real time.",
+)
 @click.option("--quiet", is_flag=True, help="No log.")
 @click.pass_context
 def command(
@@ -50,6 +61,7 @@ def command(
     owner: str,
     password: str | None,
     trust_first_use: bool,
+    movable_clock: bool,
     quiet: bool,
 ) -> None:
     """Run the Device Cloud until Ctrl-C.
@@ -79,11 +91,13 @@ def command(
     )
     before = signal.signal(signal.SIGTERM, _stop)
     try:
-        with DeviceCloud(config) as cloud:
+        with _clock(state, movable_clock) as clock, DeviceCloud(config, clock) as cloud:
             if password is not None:
                 _let_in(cloud.core.users, owner, password)
             with cloud_devices.announced(state, cloud.url, _token(cloud.core.users, owner), owner):
                 click.echo(_banner(cloud, owner))
+                if movable_clock:
+                    click.echo(f"{'clock':<11}export {CLOCK_VARIABLE}={_clock_socket(state)}")
                 _follow(cloud, quiet=quiet)
     except HilError as error:
         raise click.ClickException(str(error)) from error
@@ -95,6 +109,24 @@ def command(
 
 for _subcommand in (cloud_devices.register, cloud_devices.devices, cloud_devices.keys):
     command.add_command(_subcommand)
+
+
+def _clock_socket(state: Path) -> Path:
+    return state.absolute() / "clock.sock"
+
+
+def _clock(state: Path, movable: bool) -> AbstractContextManager[Clock]:
+    """The cloud's clock: one that it leads itself, or that of the run."""
+    if not movable:
+        return clock_of_run("cloud")
+    if (leader := socket_of_run()) is not None:
+        raise UsageError(
+            "the cloud cannot both lead a clock and follow one",
+            found=f"--clock and {CLOCK_VARIABLE}={leader}",
+            hint=f"leave out --clock, or unset {CLOCK_VARIABLE}",
+        )
+    state.mkdir(parents=True, exist_ok=True)
+    return leading(_clock_socket(state))
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from hil.clock.client import clock_of_run
 from hil.errors import HilError
 from hil.netlab.client import Network
 from hil.netlab.privileges import has_network_admin
@@ -43,14 +44,15 @@ def serve(boards: str, interface: str | None, path: Path) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        service = NetworkService.for_host(path, boards, interface=interface, owner=_owner())
+        with clock_of_run("network service") as clock:
+            service = NetworkService.for_host(path, boards, interface=interface, owner=_owner(), clock=clock)
+            try:
+                click.echo(f"serving {boards}; for the tests:\n  export HIL_NETWORK={shlex.quote(str(path))}")
+                signal.sigwait(_STOP_SIGNALS)
+            finally:
+                service.close()
     except (HilError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    try:
-        click.echo(f"serving {boards}; for the tests:\n  export HIL_NETWORK={shlex.quote(str(path))}")
-        signal.sigwait(_STOP_SIGNALS)
-    finally:
-        service.close()
     click.echo("all rules are removed")
 
 

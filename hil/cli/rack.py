@@ -56,8 +56,14 @@ def command() -> None:
     show_default=True,
     help="How the boards start, as with the MODE button held.",
 )
+@click.option(
+    "--clock",
+    "movable_clock",
+    is_flag=True,
+    help="Put boards, network and what COMMAND runs on a clock that can be moved: hil clock advance 2d.",
+)
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
-def run(rig: Path, state: Path, mode: str, program: tuple[str, ...]) -> None:
+def run(rig: Path, state: Path, mode: str, movable_clock: bool, program: tuple[str, ...]) -> None:
     """Run COMMAND in a rack of its own; needs no root. Ends with the command's exit status.
 
     \b
@@ -71,7 +77,9 @@ def run(rig: Path, state: Path, mode: str, program: tuple[str, ...]) -> None:
         plan = rackplan.read_plan(rig)
         library = ApplicationLibrary()
         _prepare(plan, state, library)
-        compose = composition.board_rack(plan, state.absolute(), mode, library=library)
+        compose = composition.board_rack(
+            plan, state.absolute(), mode, library=library, movable_clock=movable_clock
+        )
         status = launcher.run(program, compose)
     except HilError as error:
         raise click.ClickException(str(error)) from error

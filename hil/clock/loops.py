@@ -36,12 +36,12 @@ class MovableLoopClock:
         return self.call_at(self.monotonic() + delay, callback, *arguments)
 
     def timeout(self, delay: float | None) -> AbstractAsyncContextManager[object]:
-        return self._timeout(delay)
+        return self.timeout_at(None if delay is None else self.monotonic() + delay)
 
     @asynccontextmanager
-    async def _timeout(self, delay: float | None) -> AsyncIterator[object]:
+    async def timeout_at(self, when: float | None) -> AsyncIterator[object]:
         async with asyncio.timeout(None) as limit:
-            timer = None if delay is None else self.call_later(delay, limit.reschedule, 0.0)
+            timer = None if when is None else self.call_at(when, limit.reschedule, 0.0)
             try:
                 yield limit
             finally:

@@ -6,7 +6,8 @@ import os
 import queue
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -29,7 +30,7 @@ from hil.clock.messages import (
 )
 from hil.clock.movable import MovableClock
 from hil.clock.parts import PartGone, Report
-from hil.clock.types import ClockError
+from hil.clock.types import Clock, ClockError
 from hil.controlsocket import Fields, listen, peer_uid, refusal, shut
 from hil.errors import HilError
 
@@ -176,3 +177,14 @@ class RemotePart:
         if data is None:
             raise PartGone(f"{self.name} has ended")
         return data
+
+
+@contextmanager
+def leading(path: Path) -> Iterator[Clock]:
+    """A clock at real pace that others may follow and move on the unix socket ``path``. Raises ``ClockError``."""
+    clock = MovableClock()
+    server = ClockServer(clock, path)
+    try:
+        yield clock
+    finally:
+        server.close()

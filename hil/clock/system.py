@@ -54,5 +54,8 @@ class SystemLoopClock:
     def timeout(self, delay: float | None) -> AbstractAsyncContextManager[object]:
         return asyncio.timeout(delay)
 
+    def timeout_at(self, when: float | None) -> AbstractAsyncContextManager[object]:
+        return asyncio.timeout_at(when)
+
     async def sleep(self, delay: float) -> None:
         await asyncio.sleep(delay)

@@ -54,6 +54,9 @@ class LoopClock(Protocol):
     def timeout(self, delay: float | None) -> AbstractAsyncContextManager[object]:
         """As ``asyncio.timeout``: ``TimeoutError`` when what is inside takes longer than ``delay`` seconds."""
 
+    def timeout_at(self, when: float | None) -> AbstractAsyncContextManager[object]:
+        """As :meth:`timeout`, until ``monotonic()`` is ``when``: exactly, where a difference would be rounded."""
+
     async def sleep(self, delay: float) -> None:
         """As ``asyncio.sleep``."""
 

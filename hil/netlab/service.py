@@ -12,10 +12,12 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from hil.clock import Clock, SystemClock
 from hil.controlsocket import listen, peer_uid, refusal, shut
 from hil.errors import HilError, NetworkError
 from hil.netlab.capture import Capture, Captured, InterfaceFilter
@@ -48,17 +50,20 @@ class NetworkService:
         *,
         kind: str,
         owner: tuple[int, int] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         """Listen on ``path``, a socket for ``owner`` (uid, gid; default: this process's own).
 
         Takes over ``firewall`` and closes it in ``close``. ``keep`` says which interfaces a capture sees, ``kind``
-        is what ``status`` answers. Raises ``NetworkError`` when another service answers on ``path``.
+        is what ``status`` answers. ``clock`` is what captures are stamped by, the real time unless told. Raises
+        ``NetworkError`` when another service answers on ``path``.
         """
         self.path = path
         self.kind = kind
         self.firewall = firewall
         self.namespace = namespace
         self.keep = keep
+        self.clock: Clock = clock or SystemClock()
         self._owner = owner or (os.getuid(), os.getgid())
         self._clients: dict[_Client, threading.Thread] = {}
         self._changed = threading.Condition()
@@ -67,17 +72,24 @@ class NetworkService:
         self._acceptor.start()
 
     @classmethod
-    def for_lab(cls, lab: Lab, path: Path) -> NetworkService:
+    def for_lab(cls, lab: Lab, path: Path, clock: Clock | None = None) -> NetworkService:
         """The service of a virtual rack: its router's firewall and the boards' links."""
         firewall = Firewall(lab.router, boards_network(BOARDS_NETWORK), ROUTER_HOOKS)
         outside = {WAN_INTERFACE, "lo"}
         return _start(
-            firewall, lambda: cls(path, firewall, lab.router, lambda n: n not in outside, kind="lab")
+            firewall,
+            lambda: cls(path, firewall, lab.router, lambda n: n not in outside, kind="lab", clock=clock),
         )
 
     @classmethod
     def for_host(
-        cls, path: Path, boards: str, *, interface: str | None = None, owner: tuple[int, int] | None = None
+        cls,
+        path: Path,
+        boards: str,
+        *,
+        interface: str | None = None,
+        owner: tuple[int, int] | None = None,
+        clock: Clock | None = None,
     ) -> NetworkService:
         """The service of a bench: this machine's own firewall; ``boards`` is the network that holds the boards.
 
@@ -89,7 +101,9 @@ class NetworkService:
         def keep(name: str) -> bool:
             return name == interface if interface is not None else name != "lo"
 
-        return _start(firewall, lambda: cls(path, firewall, here, keep, kind="host", owner=owner))
+        return _start(
+            firewall, lambda: cls(path, firewall, here, keep, kind="host", owner=owner, clock=clock)
+        )
 
     @property
     def clients(self) -> int:
@@ -210,13 +224,19 @@ class _Client:
             "clients": self._service.clients,
             "rules": len(lease.rules.blocks) + len(lease.rules.allows),
             "capturing": self._capture is not None,
+            "time": self._service.clock.time(),
         }
 
     def _start_capture(self, request: CaptureStart) -> None:
         if self._capture is not None:
             raise NetworkError("a capture is running already", hint="capture_stop() it first")
+        clock = self._service.clock
         self._capture = Capture(
-            self._service.namespace, self._service.keep, snaplen=request.snaplen, limit=request.limit
+            self._service.namespace,
+            self._service.keep,
+            snaplen=request.snaplen,
+            limit=request.limit,
+            ahead=lambda: clock.time() - time.time(),
         )
 
     def _stop_capture(self) -> Captured:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hil.clock.client import clock_of_run
 from hil.errors import HilError
 from hil.plugin.reporting import account
 from hil.plugin.selection import rig_of
@@ -22,7 +23,8 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
 
     rig = rig_of(request.config)
     try:
-        with Bench(rig, request.config.getoption("--cloud-state")) as bench:
+        state = request.config.getoption("--cloud-state")
+        with clock_of_run("pytest") as clock, Bench(rig, state, clock) as bench:
             bench.prepare(_platforms(request.session.items))
             yield bench
             account(request.config, bench)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from hil.clock import Clock
 from hil.cloud.config import CloudConfig
 from hil.cloud.sync.facade import DeviceCloud
 from hil.device.platforms import by_name
@@ -23,9 +24,12 @@ PROBE = "probe"
 
 
 class Bench:
-    """Everything that the tests of one run share. Use as a context manager."""
+    """Everything that the tests of one run share. Use as a context manager.
 
-    def __init__(self, rig: Rig, cloud_state: Path) -> None:
+    ``clock`` is what the cloud follows, the real time unless told; USB and boards in hand are always on real time.
+    """
+
+    def __init__(self, rig: Rig, cloud_state: Path, clock: Clock | None = None) -> None:
         self.rig = rig
         self.cloud = DeviceCloud(
             CloudConfig(
@@ -34,7 +38,8 @@ class Bench:
                 tcp_port=rig.cloud.tcp_port,
                 udp_port=rig.cloud.udp_port,
                 http_port=rig.cloud.http_port,
-            )
+            ),
+            clock,
         )
         self.firmware = FirmwareStore(rig.firmware.directory)
         self.watcher = UsbWatcher()

@@ -187,7 +187,7 @@ class ApplicationHost:
             self._thread.serve()
         while True:
             self._attempt("loop()", application.loop)
-            self._thread.serve(LOOP_PACE)
+            self._thread.between_turns(LOOP_PACE)
 
     def _attempt(self, what: str, action: Callable[[], None]) -> None:
         try:

@@ -66,8 +66,9 @@ class ApplicationThread:
     """Runs ``life`` and the jobs submitted to it, one at a time.
 
     ``life`` calls ``serve`` or ``process`` where jobs may run. With ``manual`` those of the cloud run in ``process``
-    alone. ``complain`` hears of jobs that raise. A ``pause`` lasts as long as ``clock`` says; between two turns of a
-    loop is real time, since a loop that polls would stop an advance at every turn.
+    alone. ``complain`` hears of jobs that raise. A ``pause`` lasts as long as ``clock`` says. Between two turns of a
+    loop passes real time, since a loop that polls would stop an advance at every turn; it gets one turn at each moment
+    at which an advance stops for something else.
     """
 
     def __init__(self, complain: Complain, clock: Clock, *, manual: bool = False) -> None:
@@ -81,6 +82,8 @@ class ApplicationThread:
         self._pauses: set[threading.Event] = set()  # of jobs, and of other threads
         self._waiting = False  # the application waits for a job, and none is there
         self._done = 0
+        self._between_turns = self._hurry = False
+        self._turn_at = 0.0  # by the clock
         self._thread: threading.Thread | None = None
         self._busy = False
 
@@ -112,6 +115,9 @@ class ApplicationThread:
     def settle(self, within: float) -> int:
         """Wait until the application waits for something, though not long for one that computes."""
         with self._lock:
+            if self._between_turns and not self._hurry and self._turn_at != self._clock.monotonic():
+                self._hurry, self._waiting = True, False
+                self._jobs.put(Job("", lambda: None, cloud=False))
             self._lock.wait_for(lambda: self._waiting or self._ended.is_set(), min(within, _LONGEST_WAIT))
             return self._done
 
@@ -150,8 +156,16 @@ class ApplicationThread:
         deadline = None if seconds is None else time.monotonic() + seconds
         while True:
             left = None if deadline is None else deadline - time.monotonic()
-            if not self._serve_one(left) or (left is not None and left <= 0):
+            if not self._serve_one(left) or (left is not None and left <= 0) or self._hurry:
                 return
+
+    def between_turns(self, seconds: float) -> None:
+        """Serve for ``seconds``, real ones, or until an advance has moved the clock."""
+        self._between_turns = True
+        self.serve(seconds)
+        with self._lock:
+            self._between_turns = self._hurry = False
+            self._turn_at = self._clock.monotonic()
 
     def serve_until(self, done: Callable[[], bool]) -> None:
         """Run jobs until ``done``, which a job makes true."""

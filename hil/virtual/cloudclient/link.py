@@ -254,9 +254,8 @@ class DtlsLink:
     async def _wait_datagram(self, deadline: float | None) -> bytes | None:
         if self._socket is None:
             raise LinkDown("not connected")
-        timeout = None if deadline is None else max(0.0, deadline - self._clock.monotonic())
         try:
-            async with self._clock.timeout(timeout):
+            async with self._clock.timeout_at(deadline):
                 return await asyncio.get_running_loop().sock_recv(self._socket, 4096)
         except TimeoutError:
             return None

@@ -298,9 +298,9 @@ class CloudSession:
 
     def _ping_if_idle(self, now: float) -> None:
         if self._last_ping > self._last_heard:
-            if now - self._last_ping >= self._ping_timeout:
+            if now >= self._last_ping + self._ping_timeout:
                 raise LinkDown("no answer to a ping")
-        elif now - self._last_heard >= self._ping_interval:
+        elif now >= self._last_heard + self._ping_interval:
             self._last_ping = now
             self.confirm(coap.ping(self.next_mid()))
 
@@ -313,7 +313,7 @@ class CloudSession:
 
     async def _sleep_until(self, deadline: float) -> None:
         try:
-            async with self.clock.timeout(max(0.0, deadline - self.clock.monotonic())):
+            async with self.clock.timeout_at(deadline):
                 await self._timers.wait()
         except TimeoutError:
             return

@@ -9,12 +9,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hil.clock.types import CLOCK_VARIABLE
 from hil.virtual.kernel.kernel import VirtualKernel
 from hil.virtual.launch.powerstrip import VARIABLE as POWER_VARIABLE
 from hil.virtual.launch.powerstrip import PowerStrip
 from hil.virtual.launch.rackplan import PlannedBoard, RackPlan
 
 if TYPE_CHECKING:
+    from hil.clock import Clock
     from hil.netlab.topology import Lab
     from hil.virtual.app.library import ApplicationLibrary
     from hil.virtual.deviceos.board import VirtualBoard
@@ -22,11 +24,17 @@ if TYPE_CHECKING:
 
 
 def board_rack(
-    plan: RackPlan, state: Path, mode: str = "normal", *, library: ApplicationLibrary | None = None
+    plan: RackPlan,
+    state: Path,
+    mode: str = "normal",
+    *,
+    library: ApplicationLibrary | None = None,
+    movable_clock: bool = False,
 ) -> Compose:
     """What ``rackprocess.start`` composes for ``plan``; the flash of each board persists below ``state``.
 
-    ``library`` has the twins that the boards run; without one they are those of the harness.
+    ``library`` has the twins that the boards run; without one they are those of the harness. With ``movable_clock``
+    boards and network are on a clock that can be moved, and what runs in the rack follows it.
 
     ``mode`` is how the boards start: ``normal``, ``dfu``, ``listening`` or ``safe``.
     """
@@ -34,23 +42,32 @@ def board_rack(
     @contextlib.contextmanager
     def compose(kernel: VirtualKernel) -> Iterator[Mapping[str, str]]:
         with ExitStack() as stack:
+            clock, also = _clock(stack, kernel.base) if movable_clock else (None, {})
             # The network first: its helper programs must not inherit the kernel's descriptors.
-            socket, lab = _network(stack, kernel.base, plan)
+            socket, lab = _network(stack, kernel.base, plan, clock)
             kernel.start()
             stack.callback(kernel.close)
             boards = {
-                planned.port: _plug_in(stack, kernel, lab, planned, state, mode, library)
+                planned.port: _plug_in(stack, kernel, lab, planned, state, mode, library, clock)
                 for planned in plan.boards
             }
             plugs = kernel.base / "power.sock"
             strip = PowerStrip(plugs, boards)
             stack.callback(strip.close)
-            yield {"HIL_RIG": str(plan.rig), "HIL_NETWORK": str(socket), POWER_VARIABLE: str(plugs)}
+            yield {"HIL_RIG": str(plan.rig), "HIL_NETWORK": str(socket), POWER_VARIABLE: str(plugs), **also}
 
     return compose
 
 
-def _network(stack: ExitStack, base: Path, plan: RackPlan) -> tuple[Path, Lab]:
+def _clock(stack: ExitStack, base: Path) -> tuple[Clock, Mapping[str, str]]:
+    """A clock that the rack leads, and the variable that tells others to follow it."""
+    from hil.clock.server import leading
+
+    path = base / "clock.sock"
+    return stack.enter_context(leading(path)), {CLOCK_VARIABLE: str(path)}
+
+
+def _network(stack: ExitStack, base: Path, plan: RackPlan, clock: Clock | None) -> tuple[Path, Lab]:
     from hil.netlab.service import NetworkService
     from hil.netlab.topology import Lab
 
@@ -58,7 +75,7 @@ def _network(stack: ExitStack, base: Path, plan: RackPlan) -> tuple[Path, Lab]:
     stack.callback(lab.close)
     lab.create([board.slot for board in plan.boards])
     path = base / "network.sock"
-    service = NetworkService.for_lab(lab, path)
+    service = NetworkService.for_lab(lab, path, clock)
     stack.callback(service.close)
     return path, lab
 
@@ -71,6 +88,7 @@ def _plug_in(
     state: Path,
     mode: str,
     library: ApplicationLibrary | None,
+    clock: Clock | None,
 ) -> VirtualBoard:
     from hil.virtual.deviceos.board import BoardSpec, VirtualBoard
     from hil.virtual.hardware.memory import take_memory
@@ -80,7 +98,9 @@ def _plug_in(
     for change in memory.changes:
         sys.stderr.write(f"hil rack: {planned.slot}: {change}\n")
     network = lab.board_network(planned.slot)
-    board = VirtualBoard(spec, kernel.port(planned.port), network, memory.directory, library=library)
+    board = VirtualBoard(
+        spec, kernel.port(planned.port), network, memory.directory, library=library, clock=clock
+    )
     stack.callback(board.close)
     board.power_on(mode)
     return board
