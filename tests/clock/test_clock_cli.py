@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from hil.cli.main import main
-from hil.clock import MovableClock
 from hil.clock.server import ClockServer
 from hil.clock.types import CLOCK_VARIABLE
+from tests.clock.standing import standing_clock
 
 REPOSITORY = Path(__file__).parents[2]
 CLOUD = [sys.executable, "-m", "hil.cli.main", "cloud", "--tcp-port", "0", "--udp-port", "0"]
@@ -63,7 +63,7 @@ def test_a_clouds_tokens_end_when_its_clock_is_moved_90_days_by_hand(tmp_path: P
 def test_a_cloud_follows_the_clock_that_its_environment_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = MovableClock(stands=True)
+    clock = standing_clock()
     server = ClockServer(clock, tmp_path / "clock.sock")
     monkeypatch.setenv(CLOCK_VARIABLE, str(server.path))
     arguments = [*CLOUD, "--state", str(tmp_path / "state"), "--no-http"]
@@ -77,7 +77,7 @@ def test_a_cloud_follows_the_clock_that_its_environment_names(
 
 
 def test_showing_and_moving(tmp_path: Path) -> None:
-    clock = MovableClock(stands=True)
+    clock = standing_clock()
     server = ClockServer(clock, tmp_path / "clock.sock")
     clock.call_later(60.0, lambda: None)
     before = clock.monotonic()
@@ -107,7 +107,7 @@ def test_mistakes_are_said_in_words(
 
 
 def test_a_wrong_duration_moves_nothing(tmp_path: Path) -> None:
-    clock = MovableClock(stands=True)
+    clock = standing_clock()
     server = ClockServer(clock, tmp_path / "clock.sock")
     before = clock.monotonic()
     result = CliRunner().invoke(main, ["clock", "advance", "soon"], env={CLOCK_VARIABLE: str(server.path)})

@@ -17,6 +17,7 @@ from hil.clock import ClockError, MovableClock, SystemClock
 from hil.clock.client import ClockClient, Follower, clock_of_run
 from hil.clock.server import ClockServer
 from hil.clock.types import CLOCK_VARIABLE
+from tests.clock.standing import standing_clock
 
 SCRIPT = Path(__file__).with_name("follower_process.py")
 Start = Callable[..., subprocess.Popen[str]]
@@ -24,7 +25,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def leader(tmp_path: Path) -> Iterator[ClockServer]:
-    server = ClockServer(MovableClock(stands=True), tmp_path / "clock.sock")
+    server = ClockServer(standing_clock(), tmp_path / "clock.sock")
     yield server
     server.close()
 
@@ -102,7 +103,7 @@ def test_a_follower_that_ends_by_itself_is_forgotten(leader: ClockServer, start:
 
 
 def test_a_follower_that_does_not_answer_is_an_error_that_names_it(tmp_path: Path) -> None:
-    server = ClockServer(MovableClock(stands=True), tmp_path / "clock.sock", answer_within=0.1)
+    server = ClockServer(standing_clock(), tmp_path / "clock.sock", answer_within=0.1)
     with socket.socket(socket.AF_UNIX) as mute:
         mute.connect(str(server.path))
         mute.sendall(b'{"do": "follow", "name": "the mute one"}\n')

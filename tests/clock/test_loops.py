@@ -11,6 +11,7 @@ import pytest
 
 from hil.clock import ClockError, LoopClock, MovableClock, SystemClock
 from hil.cloud.sync.background import BackgroundLoop
+from tests.clock.standing import standing_clock
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def loop() -> Iterator[BackgroundLoop]:
 
 @pytest.fixture
 def clock() -> MovableClock:
-    return MovableClock(stands=True)
+    return standing_clock()
 
 
 def started(loop: BackgroundLoop, work: Coroutine[Any, Any, Any]) -> Any:

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hil.clock import Clock, ClockError, MovableClock, SystemClock, Timer
+from tests.clock.standing import standing_clock
 
 
 @pytest.fixture
 def clock() -> MovableClock:
-    return MovableClock(stands=True)
+    return standing_clock()
 
 
 def test_a_standing_clock_moves_by_exactly_what_it_is_told(clock: MovableClock) -> None:
@@ -57,7 +58,7 @@ def test_a_timer_sees_its_own_due_time(clock: MovableClock) -> None:
 def test_random_timers_fire_in_the_order_of_their_due_times_then_of_their_arming(
     delays: list[int], data: st.DataObject
 ) -> None:
-    clock = MovableClock(stands=True)
+    clock = standing_clock()
     fired: list[int] = []
     timers: list[Timer] = [
         clock.call_later(float(delay), lambda number=number: fired.append(number))  # type: ignore[misc]

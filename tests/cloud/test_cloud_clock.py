@@ -14,23 +14,22 @@ import httpx
 import pytest
 
 from hil.clock import MovableClock
-from hil.clock.movable import Reading
 from hil.cloud.config import CloudConfig
 from hil.cloud.sync.facade import DeviceCloud
 from hil.errors import DeviceTimeout
 from hil.wire.coap.message import decode, encode
 from hil.wire.messages import Kind, classify
+from tests.clock.standing import EPOCH, standing_clock
 from tests.cloud.conftest import bring_up, introduce
 from tests.cloud.kits import KITS
 from tests.cloud.scripted_board import PATIENCE, ScriptedBoard
 
-EPOCH = 1_700_000_000.0  # what the clock shows at first, in seconds since 1970
 DAY = 86_400.0
 
 
 @pytest.fixture
 def clock() -> MovableClock:
-    return MovableClock(stands=True, reading=Reading(0.0, 1000.0, EPOCH - 1000.0))
+    return standing_clock()
 
 
 @pytest.fixture

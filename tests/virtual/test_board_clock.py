@@ -22,6 +22,7 @@ from hil.device.platforms import by_name
 from hil.twin import Application
 from hil.virtual.cloudclient.timing import Timing
 from hil.virtual.hardware.scheduler import ThreadScheduler
+from tests.clock.standing import standing_clock
 from tests.virtual.cloudbench import Bench, device_key
 
 MINUTE = 60.0
@@ -32,7 +33,7 @@ WITHIN = 10.0
 @contextmanager
 def online(model: str) -> Iterator[tuple[MovableClock, DeviceCloud, Bench]]:
     """A board that is online at a cloud, both with the waits of real ones, on one clock that stands."""
-    clock = MovableClock(stands=True)
+    clock = standing_clock()
     with Bench(model, timing=Timing(), clock=clock) as bench:
         host = bench.server.host
         bench.server.close()
@@ -85,7 +86,7 @@ def test_a_board_that_loses_its_power_is_offline_by_silence(model: str) -> None:
 
 def test_a_board_dials_a_silent_port_ever_more_rarely() -> None:
     """1 s after each of the first five attempts, 2 s after each of the next; to be refused takes no time."""
-    clock = MovableClock(stands=True)
+    clock = standing_clock()
     with Bench("photon", timing=Timing(), clock=clock) as bench:
         bench.server.close()
         bench.boot()
@@ -98,7 +99,7 @@ def test_a_board_dials_a_silent_port_ever_more_rarely() -> None:
 
 
 def test_the_jobs_of_a_boards_thread_run_when_they_are_due_by_its_clock() -> None:
-    clock = MovableClock(stands=True)
+    clock = standing_clock()
     scheduler = ThreadScheduler("test", clock)
     began, seen = clock.monotonic(), []
     for delay in (300.0, 0.2, 60.0):
@@ -126,7 +127,7 @@ class Gardener(Application):
 
 
 def test_an_application_that_waits_in_its_loop_wakes_at_every_one_of_its_times() -> None:
-    clock = MovableClock(stands=True)
+    clock = standing_clock()
     with Bench("argon", clock=clock) as bench:
         bench.factory = Gardener
         bench.boot(start=False)

@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from hil.clock import MovableClock
 from hil.virtual.app.wiring import AckMode, Publication, PublishState
 from hil.virtual.cloudclient.rate_limit import PublishRate
 from hil.virtual.cloudclient.timing import Timing
 from hil.wire import messages
 from hil.wire.coap.message import Code, Message, Type
 from hil.wire.messages import Kind
+from tests.clock.standing import standing_clock
 from tests.virtual.cloudbench import BOARDS, INTRODUCTION, UDP_BOARDS, Bench
 from tests.virtual.scripted_server import WITHIN
 
@@ -111,7 +111,7 @@ def test_limits_of_name_data_and_ttl(model: str) -> None:
 
 @pytest.mark.parametrize("model", BOARDS)
 def test_fifth_event_in_a_second_is_refused(model: str) -> None:
-    clock = MovableClock(stands=True)
+    clock = standing_clock()
     with Bench(model, clock=clock) as bench:
         bench.online()
         states = [bench.app.publish(f"e{number}", b"").state for number in range(5)]
