@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help hil test lint types unit setup-hil setup-test doctor clean
+.PHONY: help hil test lint types unit setup-hil setup-test doctor clean clean-state
 
 help:  ## say what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,5 +31,9 @@ unit:
 doctor: setup-hil  ## what is missing on this machine, and the command that mends it
 	@.venv/bin/hil doctor
 
-clean:  ## remove what runs left behind (reports, board images, cloud state)
-	@rm -rf reports/* .hil
+clean:  ## remove reports, images and caches; the cloud's keys, registrations and the boards' memory stay
+	@rm -rf reports/* .hil/images .pytest_cache .mypy_cache .ruff_cache .hypothesis build
+
+clean-state:  ## remove the cloud's keys, registrations and the boards' memory too; says first what will be lost
+	@scripts/clean-state $(if $(YES),--yes)
+

@@ -17,7 +17,15 @@ ROOT = Path(__file__).parents[1]
 OURS = ("hil", "suites", "firmware", "fixtures", "tests", "benchmarks", "conftest")
 ERRORS = ("hil.errors",)
 # Whoever needs them may have them: they know no room.
-BASE = (*ERRORS, "hil.clock", "hil.controlsocket", "hil.observe", "hil.resources", "hil.__version__")
+BASE = (
+    *ERRORS,
+    "hil.clock",
+    "hil.controlsocket",
+    "hil.observe",
+    "hil.ports",
+    "hil.resources",
+    "hil.__version__",
+)
 FACE = ("hil.cloud.sync", "hil.cloud.config")
 
 
@@ -35,7 +43,9 @@ TABLE = {
     "hil/controlsocket.py": Room(base=ERRORS),
     "hil/clock": Room(base=(*ERRORS, "hil.controlsocket")),
     "hil/observe.py": Room(base=ERRORS),
+    "hil/ports.py": Room(base=ERRORS),
     "hil/resources.py": Room(base=ERRORS),
+    "hil/twin.py": Room(("hil.virtual.app.wiring", "hil.wire.messages"), base=()),
     "hil/device": Room(base=ERRORS),
     "hil/wire": Room(("hil.device",), "ota messages tcp dtls coap"),
     "hil/usb": Room(("hil.device",)),
@@ -52,24 +62,26 @@ TABLE = {
         ),
         "launch deviceos cloudclient app hardware kernel",
     ),
-    "hil/twin.py": Room(("hil.virtual.app.wiring", "hil.wire.messages")),
     "hil/report": Room(("hil.device",)),
     "hil/plugin": Room(("hil.device", "hil.rig", "hil.netlab", "hil.report", *FACE)),
     "hil/cli": Room(("hil",)),
-    "suites": Room(("hil.device", "hil.netlab.scan")),
+    "hil/testing.py": Room(
+        ("hil.device", "hil.rig", "hil.netlab", "hil.report", "hil.plugin", "hil.cloud.state.events", *FACE)
+    ),
+    "suites": Room(("hil.device", "hil.netlab.scan", "hil.testing")),
     "fixtures": Room(("hil.device", "hil.rig", "hil.netlab", "hil.report", "hil.plugin", *FACE)),
     "firmware": Room(("hil.twin",)),
 }
 # The one file that joins the virtual rack with the network service.
 ALSO = {"hil/virtual/launch/composition.py": ("hil.netlab.service",)}
-NOT_YET = {"fixtures", "hil/observe.py", "hil/resources.py"}  # may be missing
+NOT_YET = {"fixtures"}  # may be missing
 
 # Modules that still import each other in a circle.
-CIRCLES = [
-    "hil.rig.board hil.rig.flashing hil.rig.provisioning",
-]
+CIRCLES: list[str] = []
 
 LONGEST_FILE, LONGEST_FUNCTION = 450, 60  # lines
+# What is still longer.
+TOO_LONG: list[str] = []
 
 NO_INPUT_OUTPUT = {
     *("asyncio", "concurrent", "fcntl", "io", "logging", "mmap", "multiprocessing", "pathlib", "select"),

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
-from hil.errors import RigError, UsageError
-from hil.rig.pool import BoardPool, SlotStatus
-from hil.rig.rigfile import find_rig, load_rig
+from hil.cli.options import one_message, rig_option
+from hil.rig.pool import BoardPool, SlotState, SlotStatus
+from hil.rig.rigfile import RigFile, SlotTable, load_rig
 from hil.usb.discovery import UsbWatcher
+from hil.usb.refusal import refusal
 from hil.usb.sysfs import UsbBoard
 
 NOTHING_HERE = (
@@ -20,10 +21,8 @@ HEADER = ("SLOT", "PORT", "BOARD", "MODE", "DEVICE ID", "SERIAL PORT", "STATE")
 
 
 @click.command(name="boards")
-@click.option(
-    "--rig", type=click.Path(path_type=Path), help="The rig file; default: HIL_RIG, rigs/virtual.toml."
-)
-def command(rig: Path | None) -> None:
+@rig_option("The rig file.")
+def command(rig: Path) -> None:
     """Show the boards on USB and the slots of the rig.
 
     \b
@@ -32,25 +31,36 @@ def command(rig: Path | None) -> None:
     MODE   normal (listening and safe mode too), dfu, or "-" when nothing is there
     STATE  free, in use (by whom), in quarantine (why), empty, or the wrong board
 
+    Below the table: free boards that do not run the application they hold, and what they say of it.
+
     \b
     Real boards:     hil boards --rig rigs/mine.toml
     Virtual boards:  hil rack run -- hil boards
     """
     try:
-        with UsbWatcher() as watcher:
-            click.echo(table(rows(watcher, rig)))
-            if not watcher.boards():
-                click.echo(f"\n{NOTHING_HERE}")
-    except (RigError, UsageError, OSError) as error:
+        with one_message():
+            loaded = load_rig(rig)
+            with UsbWatcher() as watcher:
+                click.echo(table(rows(watcher, loaded)))
+                for line in complaints(watcher, loaded):
+                    click.echo(line)
+                if not watcher.boards():
+                    click.echo(f"\n{NOTHING_HERE}")
+    except OSError as error:
         raise click.ClickException(str(error)) from error
 
 
-def rows(watcher: UsbWatcher, rig_path: Path | None) -> list[tuple[str, ...]]:
+def complaints(watcher: UsbWatcher, rig: RigFile) -> list[str]:
+    """A line for each board that nobody uses and that does not run its application."""
+    pool = BoardPool(rig, watcher)
+    free = [(status.slot.name, status.usb) for status in pool.status() if status.state is SlotState.FREE]
+    asked = [(name, refusal(usb)) for name, usb in free if usb is not None]
+    return [f"\n{name} does not run its application: {why}" for name, why in asked if why is not None]
+
+
+def rows(watcher: UsbWatcher, rig: RigFile) -> list[tuple[str, ...]]:
     """One row for each slot of the rig, then one for each board that no slot names."""
-    path = find_rig(rig_path)
-    if rig_path is None and not path.exists():
-        return [_stranger(board, "no rig file") for board in watcher.boards()]
-    pool = BoardPool(load_rig(path), watcher)
+    pool = BoardPool(rig, watcher)
     strangers = [_stranger(board, "no slot of the rig names this port") for board in pool.strangers()]
     return [_slot(status) for status in pool.status()] + strangers
 
@@ -70,18 +80,25 @@ def _slot(status: SlotStatus) -> tuple[str, ...]:
     slot, usb = status.slot, status.usb
     state = f"{status.state}: {status.why}" if status.why else str(status.state)
     if usb is None:
-        return slot.name, slot.port, slot.platform, "-", slot.device_id or "-", "-", state
+        return slot.name, slot.port, slot.kind, "-", slot.device_id or "-", "-", state
     if usb.platform != slot.board_platform:
         state = f"wrong board: the rig has a {slot.board_platform.display} here"
     elif slot.device_id and usb.device_id and usb.device_id != slot.device_id:
         state = f"wrong board: the rig has {slot.device_id} here"
-    return slot.name, slot.port, *_face(usb), state
+    return slot.name, slot.port, *_face(usb, slot), state
 
 
 def _stranger(board: UsbBoard, why: str) -> tuple[str, ...]:
     return "-", board.port, *_face(board), why
 
 
-def _face(board: UsbBoard) -> tuple[str, ...]:
+def _face(board: UsbBoard, slot: SlotTable | None = None) -> tuple[str, ...]:
     device_id = board.device_id or f"? (serial {board.serial!r})"
-    return board.platform.name, str(board.mode), device_id, board.tty or "-"
+    # What USB cannot tell, such as an E Series from an Electron, the slot of such a board does.
+    known = slot is not None and board.platform == slot.board_platform
+    return (
+        slot.kind if slot is not None and known else board.platform.name,
+        str(board.mode),
+        device_id,
+        board.tty or "-",
+    )

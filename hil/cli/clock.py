@@ -9,11 +9,12 @@ from typing import TypeVar
 
 import click
 
+from hil.cli.options import one_message
 from hil.clock.client import ClockClient, socket_of_run
 from hil.clock.durations import parse_duration
 from hil.clock.messages import Shown
 from hil.clock.types import CLOCK_VARIABLE
-from hil.errors import HilError, UsageError
+from hil.errors import UsageError
 
 Answer = TypeVar("Answer")
 _socket = click.option(
@@ -64,8 +65,8 @@ def advance(path: Path | None, duration: str) -> None:
 
 
 def _with_client(path: Path | None, action: Callable[[ClockClient], Answer]) -> Answer:
-    """Do something with the clock that is named or set. Says what is wrong in the command's own way."""
-    try:
+    """Do something with the clock that is named or set. What is wrong ends the command in words."""
+    with one_message():
         path = path or socket_of_run()
         if path is None:
             raise UsageError(
@@ -75,8 +76,6 @@ def _with_client(path: Path | None, action: Callable[[ClockClient], Answer]) -> 
             )
         with ClockClient(path) as client:
             return action(client)
-    except HilError as error:
-        raise click.ClickException(str(error)) from error
 
 
 def _time(shown: Shown) -> str:

@@ -10,6 +10,7 @@ from types import FrameType
 import click
 
 from hil.cli import cloud_devices
+from hil.cli.options import Refusal
 from hil.clock import Clock
 from hil.clock.client import clock_of_run, socket_of_run
 from hil.clock.server import leading
@@ -100,7 +101,7 @@ def command(
                     click.echo(f"{'clock':<11}export {CLOCK_VARIABLE}={_clock_socket(state)}")
                 _follow(cloud, quiet=quiet)
     except HilError as error:
-        raise click.ClickException(str(error)) from error
+        raise Refusal(error) from error
     except KeyboardInterrupt:
         click.echo(f"\nthe cloud has stopped; its state stays in {state}")
     finally:

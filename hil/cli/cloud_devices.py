@@ -15,37 +15,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from cryptography.hazmat.primitives import serialization
 
+from hil.cli import options
+from hil.cli.options import one_message
 from hil.cloud.config import CloudConfig
 from hil.cloud.session.identity import fingerprint
 from hil.cloud.session.services import Services
 from hil.cloud.state.names import device_id_of
 from hil.cloud.state.registry import transport_of_key
 from hil.cloud.state.serverkeys import ServerKeys
+from hil.cloud.state.store import keeping
 from hil.device.keys import load_private, load_public, public_der
 from hil.device.platforms import PLATFORMS, Transport, by_id, by_name
-from hil.errors import CloudError, HilError, UsageError
+from hil.errors import CloudError, HilError, StateInUse, UsageError
 
-DEFAULT_STATE = Path(".hil/cloud")
 _RUNNING = "running.json"
 _ANSWER_WITHIN = 10.0  # seconds
 _DEFAULT_PLATFORM = {Transport.TCP: "photon", Transport.DTLS: "argon"}
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def state_option(function: _Function) -> _Function:
-    """``--state``, the same for every command."""
-    return click.option(
-        "--state",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=DEFAULT_STATE,
-        show_default=True,
-        help="Where devices, keys, sessions and events are kept.",
-    )(function)
+state_option = options.state_option("cloud", "Where devices, keys, sessions and events are kept.")
 
 
 # A cloud that runs
@@ -83,7 +76,7 @@ class Running:
 def announced(state: Path, url: str, token: str, owner: str) -> Iterator[None]:
     """Leave word of a running cloud in its state directory while the block runs."""
     path = state / _RUNNING
-    with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+    with keeping(state), os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
         json.dump({"url": url, "token": token, "owner": owner}, file)
     try:
         yield
@@ -111,9 +104,7 @@ def _opened(state: Path, owner: str) -> Iterator[Services | None]:
     """The state itself, or ``None`` while a cloud runs on it."""
     try:
         services = Services.open(CloudConfig(state_dir=state, owner=owner), state)
-    except UsageError as error:
-        if "another cloud" not in error.what:
-            raise
+    except StateInUse:
         yield None
         return
     try:
@@ -195,7 +186,7 @@ def register(
     Example:  particle keys save argon            (board in DFU mode; writes argon.der)
               hil cloud register e00fce68aabbccddeeff0011 --key argon.der --platform argon
     """
-    try:
+    with one_message():
         device_id = device_id_of(device_id)
         spki = read_public_key(key_file)
         likely = _platform_id(platform or _DEFAULT_PLATFORM[transport_of_key(spki)])
@@ -208,8 +199,6 @@ def register(
                 services.registry.register(
                     device_id, platform_id=platform_id, public_key=spki, owner=owner, name=name
                 )
-    except HilError as error:
-        raise click.ClickException(str(error)) from error
     click.echo(f"{device_id} is registered with {fingerprint(spki)} and claimed by {owner}")
 
 
@@ -247,25 +236,22 @@ def _platform_id(text: str) -> int:
 @state_option
 def devices(state: Path) -> None:
     """List the devices that the cloud knows."""
-    try:
-        with _opened(state, CloudConfig().owner) as services:
-            if services is None:
-                rows = [
-                    (one["id"], one["name"], one["platform_id"], "online" if one["online"] else "offline")
-                    for one in _running(state).ask("GET", "/v1/devices")
-                ]
-            else:
-                rows = [
-                    (
-                        one.id,
-                        one.name,
-                        one.platform_id,
-                        ", ".join(map(fingerprint, one.keys.values())) or "no key",
-                    )
-                    for one in services.registry.all()
-                ]
-    except HilError as error:
-        raise click.ClickException(str(error)) from error
+    with one_message(), _opened(state, CloudConfig().owner) as services:
+        if services is None:
+            rows = [
+                (one["id"], one["name"], one["platform_id"], "online" if one["online"] else "offline")
+                for one in _running(state).ask("GET", "/v1/devices")
+            ]
+        else:
+            rows = [
+                (
+                    one.id,
+                    one.name,
+                    one.platform_id,
+                    ", ".join(map(fingerprint, one.keys.values())) or "no key",
+                )
+                for one in services.registry.all()
+            ]
     for device_id, name, platform_id, rest in rows:
         click.echo(f"{device_id}  {_platform_name(platform_id):<10} {name:<24} {rest}")
     if not rows:
@@ -293,11 +279,8 @@ def keys(directory: Path | None, address: str, state: Path) -> None:
 
     The keys are made at the first use and stay the same for ever.
     """
-    try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with one_message():
         server = ServerKeys.load_or_create(state)
-    except HilError as error:
-        raise click.ClickException(str(error)) from error
     files = {Transport.TCP: server.rsa_public_path, Transport.DTLS: server.ec_public_path}
     if directory is not None:
         files = {transport: _write_key(directory, server, transport) for transport in files}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
@@ -11,31 +10,30 @@ from pathlib import Path
 
 import click
 
+from hil.cli.options import rig_option, rig_was_named
 from hil.rig import checks
 from hil.rig.checks import Check, Verdict
-from hil.rig.rigfile import ENVIRONMENT, find_rig
 from hil.usb.sysfs import UsbBoard
 
 _MARKS = {Verdict.OK: ("ok", "green"), Verdict.WARNING: ("warn", "yellow"), Verdict.MISSING: ("MISS", "red")}
 
 
 @click.command(name="doctor")
-@click.option(
-    "--rig", type=click.Path(path_type=Path), help="The rig file; default: HIL_RIG, rigs/virtual.toml."
-)
-def command(rig: Path | None) -> None:
+@rig_option("The rig file.")
+@click.pass_context
+def command(context: click.Context, rig: Path) -> None:
     """Check what a rack needs on this computer: one line a thing, and below it the command that mends it.
 
     \b
     ok    it is there
     warn  something works less well without it, or only real boards need it
-    MISS  required: the exit status is 1 while anything is missing
+    MISS  required: the exit status is 1 while anything is missing, 2 when the rig file is wrong
 
     \b
     A bench of your own:  hil doctor --rig rigs/mine.toml   (its boards are required then)
     Inside a rack:        hil rack run -- hil doctor
     """
-    results = examine(rig)
+    results = examine(rig, required=rig_was_named(context))
     for check in results:
         click.echo(line(check))
     packages = checks.apt_line(results)
@@ -44,35 +42,34 @@ def command(rig: Path | None) -> None:
     missing = sum(check.verdict is Verdict.MISSING for check in results)
     things = "1 required thing is" if missing == 1 else f"{missing} required things are"
     click.echo(f"\n{things} missing" if missing else "\neverything required is there")
-    sys.exit(1 if missing else 0)
+    wrong_rig = any(check.name == checks.RIG_FILE and check.verdict is Verdict.MISSING for check in results)
+    sys.exit(2 if wrong_rig else 1 if missing else 0)
 
 
-def examine(rig_path: Path | None = None) -> list[Check]:
-    """All checks, in the order in which one would mend things."""
+def examine(rig_path: Path, *, required: bool = False) -> list[Check]:
+    """All checks, in the order in which one would mend things. ``required``: the boards of the rig must be there."""
     rack = virtual_rack()  # first: it forks, which wants a process without threads
     watcher, trouble = checks.find_boards()
     try:
         boards = watcher.boards()
-        rig_check, rig = checks.rig_file(find_rig(rig_path))
-        named = rig_path is not None or ENVIRONMENT in os.environ
+        rig_check, rig = checks.rig_file(rig_path)
         cloud = rig.cloud if rig is not None else None
         return [
             checks.python_packages(),
-            checks.program("dfu-util", "dfu-util", "it flashes boards"),
+            *checks.programs(),
             checks.libusb(),
-            checks.program("nft", "nftables", "it is the firewall"),
-            checks.program("ip", "iproute2", "it lays the network"),
             _only_for_virtual_boards(fuse(), boards),
             _only_for_virtual_boards(rack, boards),
             *([trouble] if trouble else []),
             checks.udev_rules(boards),
             checks.modem_manager(),
-            checks.cloud_port(socket.SOCK_STREAM, cloud.tcp_port if cloud else 5683),
-            checks.cloud_port(socket.SOCK_DGRAM, cloud.udp_port if cloud else 5684),
+            checks.cloud_port("TCP", cloud.tcp_port if cloud else 5683),
+            checks.cloud_port("UDP", cloud.udp_port if cloud else 5684),
             rig_check,
             *checks.hub_switches(rig),
-            checks.boards_present(rig, watcher, required=named),
+            checks.boards_present(rig, watcher, required=required),
             checks.allure(),
+            *checks.test_programs(),
         ]
     finally:
         watcher.stop()

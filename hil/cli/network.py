@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
+from hil.cli.options import one_message
 from hil.clock.client import clock_of_run
-from hil.errors import HilError
 from hil.netlab.client import Network
 from hil.netlab.privileges import has_network_admin
 from hil.netlab.service import NetworkService
@@ -44,14 +44,14 @@ def serve(boards: str, interface: str | None, path: Path) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with clock_of_run("network service") as clock:
+        with one_message(), clock_of_run("network service") as clock:
             service = NetworkService.for_host(path, boards, interface=interface, owner=_owner(), clock=clock)
             try:
                 click.echo(f"serving {boards}; for the tests:\n  export HIL_NETWORK={shlex.quote(str(path))}")
                 signal.sigwait(_STOP_SIGNALS)
             finally:
                 service.close()
-    except (HilError, OSError) as error:
+    except OSError as error:
         raise click.ClickException(str(error)) from error
     click.echo("all rules are removed")
 
@@ -68,11 +68,8 @@ def serve(boards: str, interface: str | None, path: Path) -> None:
 )
 def status(path: Path) -> None:
     """Say what serves the network and who else uses it."""
-    try:
-        with Network.connect(path) as network:
-            facts = network.status()
-    except HilError as error:
-        raise click.ClickException(str(error)) from error
+    with one_message(), Network.connect(path) as network:
+        facts = network.status()
     where = "the virtual rack's router" if facts["kind"] == "lab" else "this machine"
     others = facts["clients"] - 1
     click.echo(f"{path}: firewall of {where}, boards in {facts['boards']}")

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 
-from hil.device.platforms import Platform
-from hil.errors import HilError, UsageError
+from hil.cli.options import one_message, rig_option, state_option
+from hil.errors import UsageError
+from hil.rig.rigfile import RigFile, load_rig
 from hil.virtual.app.library import ApplicationLibrary
-from hil.virtual.launch import composition, images, launcher, powerstrip, rackbase, rackplan, vexec
+from hil.virtual.launch import composition, images, launcher, powerstrip, rackbase, vexec
+from hil.virtual.launch.limits import rack_limits
 
-DEFAULT_RIG = Path("rigs/virtual.toml")
-DEFAULT_STATE = Path(".hil/virtual")
 _COMMAND = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
@@ -35,20 +35,8 @@ def command() -> None:
 
 
 @command.command(context_settings=_COMMAND)
-@click.option(
-    "--rig",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_RIG,
-    show_default=True,
-    help="Which boards it holds.",
-)
-@click.option(
-    "--state",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=DEFAULT_STATE,
-    show_default=True,
-    help="Where the boards' flash memory is kept between runs.",
-)
+@rig_option("The rig file: which boards the rack holds.")
+@state_option("virtual", "Where the boards' flash memory is kept between runs.")
 @click.option(
     "--mode",
     type=click.Choice(["normal", "dfu", "listening", "safe"]),
@@ -72,24 +60,19 @@ def run(rig: Path, state: Path, mode: str, movable_clock: bool, program: tuple[s
               hil rack run --mode dfu -- dfu-util -l
               hil rack run -- bash
     """
-    try:
+    with one_message():
         launcher.refuse_inside()
-        plan = rackplan.read_plan(rig)
-        library = ApplicationLibrary()
-        _prepare(plan, state, library)
-        compose = composition.board_rack(
-            plan, state.absolute(), mode, library=library, movable_clock=movable_clock
-        )
+        loaded = load_rig(rig, rack_limits())
+        _prepare(loaded, state)
+        compose = composition.board_rack(loaded, state.absolute(), mode, movable_clock=movable_clock)
         status = launcher.run(program, compose)
-    except HilError as error:
-        raise click.ClickException(str(error)) from error
     sys.exit(status)
 
 
-def _prepare(plan: rackplan.RackPlan, state: Path, library: ApplicationLibrary) -> None:
+def _prepare(rig: RigFile, state: Path) -> None:
     """Directories and images, while errors can still be said to whoever can mend them."""
     try:
-        images.build_images(plan.images, library, _targets(plan))
+        _build(rig)
         state.mkdir(parents=True, exist_ok=True)
         _hold(state)
     except BlockingIOError:
@@ -105,8 +88,10 @@ def _prepare(plan: rackplan.RackPlan, state: Path, library: ApplicationLibrary) 
         ) from error
 
 
-def _targets(plan: rackplan.RackPlan) -> list[tuple[Platform, str]]:
-    return [(board.platform, board.device_os) for board in plan.boards]
+def _build(rig: RigFile) -> list[Path]:
+    """The images of every application that has a twin, for every virtual board."""
+    targets = [(board.platform, board.device_os) for board in rig.boards]
+    return images.build_images(rig.firmware.directory, ApplicationLibrary(rig.applications), targets)
 
 
 def _hold(state: Path) -> None:
@@ -167,19 +152,14 @@ def power(action: str, port: str) -> None:
 
     Example: hil rack power off 1-3
     """
-    try:
+    with one_message():
         powerstrip.switch(action, port)
-    except HilError as error:
-        raise click.ClickException(str(error)) from error
 
 
 @command.command(name="images")
-@click.option("--rig", type=click.Path(path_type=Path), default=DEFAULT_RIG, show_default=True)
+@rig_option("The rig file: where images go.")
 def build_images(rig: Path) -> None:
     """Build the firmware images that virtual boards run, and say where they are. `hil rack run` does so by itself."""
-    try:
-        plan = rackplan.read_plan(rig)
-        for path in images.build_images(plan.images, ApplicationLibrary(), _targets(plan)):
+    with one_message():
+        for path in _build(load_rig(rig, rack_limits())):
             click.echo(str(path))
-    except HilError as error:
-        raise click.ClickException(str(error)) from error

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -166,7 +167,7 @@ class Follower:
             pass  # the leader is gone
         if not self._closing:
             _LOG.warning("the clock on %s is gone; this process goes on at real pace", self._connection.path)
-        self._own.run(self._own.monotonic())
+        self._own.run(self._own.monotonic() - time.monotonic())
 
     def _do(self, data: bytes) -> Fields:
         order = parse_order(data)
@@ -181,7 +182,7 @@ class Follower:
                 "fired": report.fired,
                 "alone": report.alone,
             }
-        self._own.run(order.at)
+        self._own.run(order.shift)
         return {"ok": True}
 
 

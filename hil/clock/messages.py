@@ -10,10 +10,11 @@ After ``follow`` the connection turns round, and the leader gives orders to the 
 
     {"do": "hold"}                          {"ok": true, "at": 5600.0}
     {"do": "step", "at": 5700.0}            {"ok": true, "changes": 7, "due": 5710.0, "fired": 1, "alone": false}
-    {"do": "run", "at": 5700.0}             {"ok": true}
+    {"do": "run", "shift": 90.0}            {"ok": true}
 
-Moments (``at``, ``due``, ``held``) are in monotonic seconds, ``time`` in seconds since 1970. What is wrong is answered
-by ``{"ok": false, "what": ..., "expected": ..., "found": ..., "hint": ...}``.
+``shift`` is how far the clock is ahead of ``time.monotonic()``, which the processes of a machine share. Moments
+(``at``, ``due``, ``held``) are in monotonic seconds, ``time`` in seconds since 1970. What is wrong is answered by
+``{"ok": false, "what": ..., "expected": ..., "found": ..., "hint": ...}``.
 """
 
 from __future__ import annotations
@@ -68,9 +69,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Go on at real pace from the moment ``at``."""
+    """Go on at real pace, ``shift`` seconds ahead of ``time.monotonic()``."""
 
-    at: float
+    shift: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ Request = Show | Advance | Follow
 Order = Hold | Step | Run
 
 _REQUESTS: dict[str, tuple[str, ...]] = {"show": (), "advance": ("seconds",), "follow": ("name",)}
-_ORDERS: dict[str, tuple[str, ...]] = {"hold": (), "step": ("at",), "run": ("at",)}
+_ORDERS: dict[str, tuple[str, ...]] = {"hold": (), "step": ("at",), "run": ("shift",)}
 
 
 def encode(message: Request | Order) -> bytes:
@@ -115,8 +116,9 @@ def parse_order(data: bytes) -> Order:
     name, fields = parse_words(data, _ORDERS)
     if name == "hold":
         return Hold()
-    at = _number(fields, "at", 0.0, _EVER)
-    return Step(at) if name == "step" else Run(at)
+    if name == "step":
+        return Step(_number(fields, "at", 0.0, _EVER))
+    return Run(_number(fields, "shift", -_EVER, _EVER))
 
 
 def parse_answer(data: bytes) -> Fields:

@@ -127,11 +127,11 @@ class MovableClock:
         changes = sum(worker.settle(_REST_WITHIN) for worker in workers)
         return Report(changes + self._timers.changes, self._timers.next_due(), fired, alone=not workers)
 
-    def run(self, moment: float) -> None:
-        """Go on at real pace from ``moment``, or from now when that is later."""
+    def run(self, shift: float) -> None:
+        """Go on at real pace, ``shift`` seconds ahead of ``time.monotonic()``; never back."""
 
         def go() -> None:
-            self._shift = max(moment, self.monotonic()) - time.monotonic()
+            self._shift = max(shift, self.monotonic() - time.monotonic())
             self._held = None
 
         self._timers.turned(go)

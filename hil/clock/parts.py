@@ -54,8 +54,8 @@ class Part(Protocol):
     def step(self, moment: float) -> Report:
         """Stand at ``moment``, do all that is due and come to rest."""
 
-    def run(self, moment: float) -> None:
-        """Go on at real pace from ``moment``."""
+    def run(self, shift: float) -> None:
+        """Go on at real pace, ``shift`` seconds ahead of ``time.monotonic()``, which all processes share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +149,11 @@ class Parts:
 
     def _run(self) -> None:
         """Everybody goes on, whatever became of the others."""
-        moment = self._own.hold()
-        self._own.run(moment)
+        shift = self._own.hold() - time.monotonic()
+        self._own.run(shift)
         for part in tuple(self._followers):
             try:
-                part.run(moment)
+                part.run(shift)
             except ClockError as error:
                 self._drop(part, error.what)
 

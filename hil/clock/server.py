@@ -151,8 +151,8 @@ class RemotePart:
     def step(self, moment: float) -> Report:
         return self._ask(Step(moment), report_of)
 
-    def run(self, moment: float) -> None:
-        self._ask(Run(moment), lambda _fields: None)
+    def run(self, shift: float) -> None:
+        self._ask(Run(shift), lambda _fields: None)
 
     def _ask(self, order: Order, read: Callable[[Fields], Answer]) -> Answer:
         """The answer to an order. A follower that fails is let go: its clock no longer is this one."""

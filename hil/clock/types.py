@@ -7,12 +7,12 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from hil.errors import HilError
+from hil.errors import RigError
 
 CLOCK_VARIABLE = "HIL_CLOCK"  # names the control socket of the clock that a process is to follow
 
 
-class ClockError(HilError):
+class ClockError(RigError):
     """A clock cannot be moved, or cannot be followed."""
 
 

@@ -34,6 +34,9 @@ class Protocol(StrEnum):
     UDP = "udp"
 
 
+_BY_NUMBER = {6: Protocol.TCP, 17: Protocol.UDP}
+
+
 class Action(StrEnum):
     """What happens to a stopped packet: silence, or an ICMP port-unreachable (UDP) or a reset (TCP)."""
 
@@ -179,7 +182,7 @@ def render_rules(lease: int, rules: Ruleset, boards: ipaddress.IPv4Network) -> s
 
 
 def parse_counters(text: str, direction: Direction) -> dict[Flow, Count]:
-    """The counters in the JSON that ``list set`` prints. Raises ``WireError`` for anything else."""
+    """The counters in the JSON that ``list set`` prints (protocols are numbers). Else ``WireError``."""
     try:
         objects = json.loads(text)["nftables"]
         elements = [e["elem"] for o in objects if "set" in o for e in o["set"].get("elem", [])]
@@ -195,7 +198,7 @@ def _parse_element(
 ) -> tuple[Flow, Count]:
     board, protocol, port = element["val"]["concat"]
     counter = element["counter"]
-    flow = Flow(direction, str(board), Service(Protocol(str(protocol)), int(port)))
+    flow = Flow(direction, str(board), Service(_BY_NUMBER[int(protocol)], int(port)))
     return flow, Count(int(str(counter["packets"])), int(str(counter["bytes"])))
 
 

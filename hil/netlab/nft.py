@@ -15,6 +15,8 @@ from hil.errors import NetworkError
 from hil.netlab.namespaces import NetworkNamespace
 
 _OUTPUT_JSON = 1 << 4
+# Names of protocols come from /etc/protocols, which a small Debian lacks: numbers are the same everywhere.
+_OUTPUT_NUMERIC_PROTOCOLS = 1 << 7
 _NETLINK_NETFILTER = 12
 _LIBRARY = "libnftables.so.1"
 
@@ -34,8 +36,8 @@ class Nftables:
         self._execute(script, 0)
 
     def query(self, command: str) -> str:
-        """What ``command`` (such as ``list set inet hil passed_up``) prints, as JSON text."""
-        return self._execute(command, _OUTPUT_JSON)
+        """What ``command`` (such as ``list set inet hil passed_up``) prints, as JSON text with protocol numbers."""
+        return self._execute(command, _OUTPUT_JSON | _OUTPUT_NUMERIC_PROTOCOLS)
 
     def close(self) -> None:
         """Close the connection; the kernel deletes the tables that it owns. Idempotent."""

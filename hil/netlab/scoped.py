@@ -5,9 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypedDict
 
+from hil.device.platforms import Transport
 from hil.netlab import pcap
 from hil.netlab.client import Network
+from hil.observe import announce, verb
+
+
+class Ports(TypedDict, total=False):
+    """Ports by protocol, as the verbs of ``BoardPath`` take them: ``network.block(**ports)``."""
+
+    udp: int
+    tcp: int
+
+
+def ports_of(transport: Transport) -> Ports:
+    """The cloud's port for boards that reach it this way."""
+    return Ports(udp=transport.port) if transport.protocol == "udp" else Ports(tcp=transport.port)
 
 
 @dataclass(slots=True)
@@ -34,18 +49,23 @@ class BoardPath:
     What is blocked here is open again when the lease ends, whatever happens to the process that holds it.
     """
 
+    actor = "network"
+
     def __init__(self, network: Network, address: str | None) -> None:
         self.everything = network
         self._address = address
 
+    @verb
     def block(self, *, udp: int | None = None, tcp: int | None = None, action: str = "drop") -> None:
         """Stop these ports, or without a port everything; see ``Network.block``."""
         self.everything.block(udp=udp, tcp=tcp, board=self._address, action=action)
 
+    @verb
     def allow_only(self, *, udp: int | None = None, tcp: int | None = None) -> None:
         """Stop everything but these ports."""
         self.everything.allow_only(udp=udp, tcp=tcp, board=self._address)
 
+    @verb
     def clear(self) -> None:
         """Take the rules away."""
         self.everything.clear()
@@ -62,7 +82,7 @@ class BoardPath:
     def recording(self) -> Iterator[Recording]:
         """Record the board's packets for the length of a ``with`` block."""
         recording = Recording()
-        with Network.connect(self.everything.path) as lease:
+        with announce(self.actor, "recording"), Network.connect(self.everything.path) as lease:
             lease.capture_start()
             yield recording
             frames = pcap.read(lease.capture_stop())

@@ -8,35 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hil.report.evidence import Evidence
-from hil.report.narration import narrate
 
 if TYPE_CHECKING:
     from hil.cloud.sync.facade import DeviceCloud
     from hil.rig.cloud_board import CloudBoard
-    from hil.rig.live import Bench
-
-
-VERBS = (
-    "call",
-    "read",
-    "publish",
-    "flash",
-    "disconnect",
-    "signal",
-    "ping",
-    "describe",
-    "wait_online",
-    "wait_offline",
-    "never_online",
-    "events.expect",
-    "events.absent",
-)
+    from hil.rig.live import Rig
 
 
 @pytest.fixture
-def cloud(bench: Bench, board: CloudBoard, evidence: Evidence) -> DeviceCloud:
+def cloud(rig: Rig, board: CloudBoard, evidence: Evidence) -> DeviceCloud:
     """The cloud, with event waits that look back to the start of this test."""
-    cloud = narrate(bench.cloud, "cloud", VERBS)
+    cloud = rig.cloud
     mark = cloud.events.begin()
     evidence.add(f"cloud log of {board.name}", "log", lambda: "\n".join(cloud.device_log(board, since=mark)))
     return cloud

@@ -13,29 +13,29 @@ from pathlib import Path
 
 import allure
 
+from hil.errors import Category
+from hil.observe import Outcome, Step
+from hil.report import categories
 from hil.report.evidence import Exhibit
 
-# Allure's own file categories: "product" is a failed assertion, the others are errors of hil.errors.
-CATEGORIES = [
-    {
-        "name": "Rig",
-        "matchedStatuses": ["broken"],
-        "traceRegex": "(?s).*(RigError|BoardNotFound|FlashError).*",
-    },
-    {"name": "Network", "matchedStatuses": ["broken"], "traceRegex": "(?s).*NetworkError.*"},
-    {
-        "name": "Cloud",
-        "matchedStatuses": ["broken"],
-        "traceRegex": "(?s).*(CloudError|DeviceOffline|DeviceTimeout).*",
-    },
-    {"name": "Product", "matchedStatuses": ["failed"]},
-]
+CONFIGURATION = "allurerc.json"  # what Allure 3 calls the file that its --config names
 
 
-def step(title: str) -> AbstractContextManager[object]:
-    """A step of the report around what happens inside the ``with`` block."""
-    manager: AbstractContextManager[object] = allure.step(title)
-    return manager
+class AllureSteps:
+    """An observer that makes a step of the report of everything that is done."""
+
+    def __init__(self) -> None:
+        self._open: dict[Step, AbstractContextManager[object]] = {}
+
+    def begin(self, step: Step) -> None:
+        manager: AbstractContextManager[object] = allure.step(step.title)
+        manager.__enter__()
+        self._open[step] = manager
+
+    def end(self, step: Step, outcome: Outcome) -> None:
+        error = outcome.error
+        trace = error.__traceback__ if error is not None else None
+        self._open.pop(step).__exit__(type(error) if error is not None else None, error, trace)
 
 
 def label_board(slot: str, platform: str) -> None:
@@ -50,6 +50,11 @@ def name_peer(slot: str) -> None:
     allure.dynamic.parameter("physical peer", slot, excluded=True)
 
 
+def file_under(category: Category) -> None:
+    """Say whose trouble the running test is."""
+    allure.dynamic.label(categories.LABEL, str(category))
+
+
 def attach(exhibits: Iterable[Exhibit]) -> None:
     """Attach exhibits to the running test."""
     for exhibit in exhibits:
@@ -57,8 +62,16 @@ def attach(exhibits: Iterable[Exhibit]) -> None:
 
 
 def write_environment(folder: Path, facts: Mapping[str, str]) -> None:
-    """Write ``environment.properties`` and ``categories.json`` beside the results."""
+    """Write ``environment.properties``, ``categories.json`` (Allure 2) and a configuration for Allure 3.
+
+    The first two lie among the results, the last beside their folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     lines = [f"{key}={value}" for key, value in facts.items()]
     (folder / "environment.properties").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (folder / "categories.json").write_text(json.dumps(CATEGORIES, indent=2) + "\n", encoding="utf-8")
+    _write_json(folder / "categories.json", categories.allure2_rules())
+    _write_json(folder.parent / CONFIGURATION, {"name": "hil", "categories": categories.allure3_rules()})
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

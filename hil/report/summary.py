@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(slots=True)
 class BoardSummary:
-    """What one board did in a run."""
+    """What one board did in a run. ``variant`` is what the rig file calls it, if USB cannot tell ("E Series")."""
 
     slot: str
     platform: str
@@ -19,6 +19,14 @@ class BoardSummary:
     transport: str
     tests: int = 0
     flashes: int = 0
+    variant: str | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Its member of ``summary.json``; ``variant`` is there only for a board that has one."""
+        members = asdict(self)
+        if self.variant is None:
+            del members["variant"]
+        return members
 
 
 @dataclass(slots=True)
@@ -64,7 +72,7 @@ class RunSummary:
                 "skipped": self.skipped,
                 "errors": self.errors,
             },
-            "boards": [asdict(board) for board in self.boards.values()],
+            "boards": [board.as_dict() for board in self.boards.values()],
             "operations": dict(sorted(self.operations.items())),
             "duration_s": round(self.duration_s, 3),
         }
@@ -79,10 +87,10 @@ class RunSummary:
     def lines(self) -> Iterable[str]:
         """The summary per board for the terminal."""
         if self.boards:
-            yield f"{'board':<14}{'platform':<10}{'device id':<26}{'transport':<11}{'tests':>5}{'flashes':>9}"
+            yield f"{'board':<14}{'kind':<10}{'device id':<26}{'transport':<11}{'tests':>5}{'flashes':>9}"
         for board in self.boards.values():
             yield (
-                f"{board.slot:<14}{board.platform:<10}{board.device_id:<26}"
+                f"{board.slot:<14}{board.variant or board.platform:<10}{board.device_id:<26}"
                 f"{board.transport:<11}{board.tests:>5}{board.flashes:>9}"
             )
         total = sum(self.operations.values())

@@ -8,25 +8,28 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
+import shlex
 import socket
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
+from hil import ports, resources
 from hil.errors import RigError, UsageError
 from hil.rig.pool import BoardPool, SlotState
-from hil.rig.rigfile import Rig, UhubctlTable, load_rig
+from hil.rig.programs import find_program
+from hil.rig.rigfile import RigFile, UhubctlTable, load_rig
 from hil.usb.discovery import UsbWatcher
 from hil.usb.sysfs import UsbBoard
 
-RULES = Path("rigs/50-hil-particle.rules")
 _RULES_FOLDERS = (Path("/etc/udev/rules.d"), Path("/run/udev/rules.d"), Path("/usr/lib/udev/rules.d"))
-_SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
-_ALLURE = Path("scripts/report/node_modules/.bin/allure")
+RIG_FILE = "rig file"
+# In a checkout, where scripts/setup puts it.
+_ALLURE = resources.folder("rigs").parent / "scripts/report/node_modules/.bin/allure"
 _INSTALL_RULES = (
-    f"sudo cp {RULES} /etc/udev/rules.d/ && sudo udevadm control --reload && sudo udevadm trigger"
+    f"sudo cp {shlex.quote(str(resources.udev_rules()))} /etc/udev/rules.d/ "
+    "&& sudo udevadm control --reload && sudo udevadm trigger"
 )
 
 
@@ -65,11 +68,6 @@ def python_packages() -> Check:
     return Check(name, Verdict.OK, f"all {len(required)}")
 
 
-def find_program(program: str) -> str | None:
-    """Where a program is, the system's administrative folders included."""
-    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}")
-
-
 def program(name: str, package: str, purpose: str, *, required: bool = True) -> Check:
     """Whether a program of Debian package ``package`` is there."""
     path = find_program(name)
@@ -77,6 +75,24 @@ def program(name: str, package: str, purpose: str, *, required: bool = True) -> 
         return Check(name, Verdict.OK, path)
     verdict = Verdict.MISSING if required else Verdict.WARNING
     return Check(name, verdict, f"not found; {purpose}", f"sudo apt-get install {package}", (package,))
+
+
+def programs() -> list[Check]:
+    """The programs that a rack is driven with, and those that people look at it with."""
+    return [
+        program("dfu-util", "dfu-util", "it flashes boards"),
+        program("nft", "nftables", "it is the firewall"),
+        program("ip", "iproute2", "it lays the network"),
+        program("lsusb", "usbutils", "it shows what is on USB", required=False),
+        program("udevadm", "udev", "it puts the rules for real boards into force", required=False),
+    ]
+
+
+def test_programs() -> list[Check]:
+    """What the harness's own tests use besides."""
+    only = "only `make test` needs it"
+    wanted = {"g++": "g++", "mosquitto": "mosquitto", "node": "nodejs", "npm": "npm"}
+    return [program(name, package, only, required=False) for name, package in wanted.items()]
 
 
 def libusb() -> Check:
@@ -113,46 +129,51 @@ def modem_manager() -> Check:
     return Check(name, Verdict.WARNING, found, _INSTALL_RULES)
 
 
-def cloud_port(kind: socket.SocketKind, port: int) -> Check:
+def cloud_port(protocol: ports.Protocol, port: int) -> Check:
     """Whether the Device Cloud can listen on a port."""
-    word = "TCP" if kind is socket.SOCK_STREAM else "UDP"
-    name = f"{word} port {port}"
+    kind = socket.SOCK_STREAM if protocol == "TCP" else socket.SOCK_DGRAM
+    name = f"{protocol} port {port}"
     with socket.socket(socket.AF_INET, kind) as probe:
         if kind is socket.SOCK_STREAM:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", port))
         except OSError as error:
-            taken = error.errno == errno.EADDRINUSE
-            who = f"sudo ss -lnp{'t' if word == 'TCP' else 'u'} 'sport = :{port}'   # who has it; end that"
-            found = "in use by another program" if taken else str(error)
-            return Check(name, Verdict.MISSING, found, who if taken else "")
+            if error.errno != errno.EADDRINUSE:
+                return Check(name, Verdict.MISSING, str(error))
+            holder = ports.holder(protocol, port)
+            found = f"in use by {holder or 'a process that cannot be seen from here'}"
+            look = f"sudo ss -lnp{protocol[0].lower()} 'sport = :{port}'   # who has it; end that"
+            end = f"kill {holder.pid}   # or whatever ends it well" if holder and holder.pid else look
+            return Check(name, Verdict.MISSING, found, end)
     return Check(name, Verdict.OK, "free")
 
 
-def rig_file(path: Path) -> tuple[Check, Rig | None]:
+def rig_file(path: Path) -> tuple[Check, RigFile | None]:
     """Whether the rig file is valid, and the rig."""
     try:
         rig = load_rig(path)
     except UsageError as error:
-        found = " ".join(f"{error.what} {error.found}".split())
-        return Check("rig file", Verdict.MISSING, found, error.hint or f"correct {path}"), None
-    return Check("rig file", Verdict.OK, f"{path}: {len(rig.slots)} slots"), rig
+        mistakes = "".join(f"\n{'':<22} {line.strip()}" for line in error.found.splitlines() if line.strip())
+        return Check(
+            "rig file", Verdict.MISSING, error.what + mistakes, error.hint or f"correct {path}"
+        ), None
+    return Check(RIG_FILE, Verdict.OK, f"{path}: {len(rig.slots)} slots"), rig
 
 
-def hub_switches(rig: Rig | None) -> list[Check]:
+def hub_switches(rig: RigFile | None) -> list[Check]:
     """``uhubctl``, where the rig has a hub that switches."""
     if rig is None or not any(isinstance(slot.power, UhubctlTable) for slot in rig.slots):
         return []
     return [program("uhubctl", "uhubctl", "the rig file has hubs that switch")]
 
 
-def boards_present(rig: Rig | None, watcher: UsbWatcher, *, required: bool) -> Check:
+def boards_present(rig: RigFile | None, watcher: UsbWatcher, *, required: bool) -> Check:
     """Whether the boards of the rig are on USB and can be had."""
     name = "boards"
     verdict = Verdict.MISSING if required else Verdict.WARNING
     if rig is None:
-        return Check(name, verdict, f"{len(watcher.boards())} on USB, no rig to compare with")
+        return Check(name, Verdict.WARNING, f"{len(watcher.boards())} on USB, no rig to compare with")
     status = BoardPool(rig, watcher).status()
     wrong = [f"{each.slot.name}: {each.why}" for each in status if each.state is not SlotState.FREE]
     if not wrong:
@@ -183,7 +204,9 @@ def find_boards() -> tuple[UsbWatcher, Check | None]:
 def apt_line(checks: list[Check]) -> str:
     """One command for all missing Debian packages; empty when there are none."""
     packages = sorted({package for check in checks for package in check.packages})
-    return f"sudo apt-get install -y {' '.join(packages)}" if packages else ""
+    if not packages:
+        return ""
+    return f"sudo apt-get update && sudo apt-get install -y --no-install-recommends {' '.join(packages)}"
 
 
 def _node(board: UsbBoard) -> str:

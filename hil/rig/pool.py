@@ -16,7 +16,7 @@ from hil.device.platforms import UsbMode
 from hil.errors import BoardNotFound, RigError
 from hil.rig.board import Board
 from hil.rig.locks import BoardHeld, PortLock
-from hil.rig.rigfile import Rig, SlotTable
+from hil.rig.rigfile import RigFile, SlotTable
 from hil.usb.discovery import UsbWatcher
 from hil.usb.sysfs import UsbBoard
 
@@ -59,7 +59,7 @@ class BoardPool:
 
     def __init__(
         self,
-        rig: Rig,
+        rig: RigFile,
         watcher: UsbWatcher,
         make_board: Callable[[SlotTable, UsbWatcher], Board] = Board,
         make_lock: Callable[[str], PortLock] = PortLock,
@@ -85,6 +85,17 @@ class BoardPool:
                     self.why_not(platform, wanted), hint="`hil boards` shows the state of each slot"
                 )
             time.sleep(0.1)
+
+    def acquire_slot(self, name: str) -> Board:
+        """The board of one slot, open and in normal mode. Raises ``BoardNotFound`` that says why not."""
+        place = next(place for place in self._places if place.slot.name == name)
+        if place.quarantine or not self._take(place):
+            raise BoardNotFound(
+                f"the board of slot {name} cannot be had",
+                found=self._why(place, frozenset()),
+                hint="`hil boards` shows the state of each slot",
+            )
+        return place.board
 
     @contextmanager
     def lease(self, platform: str, features: Iterable[str] = (), within: float = 0.0) -> Iterator[Board]:
@@ -155,7 +166,7 @@ class BoardPool:
 
     @staticmethod
     def _suits(slot: SlotTable, platform: str, features: frozenset[str]) -> bool:
-        return slot.platform == platform and features <= frozenset(slot.features)
+        return slot.platform == platform and features <= slot.offers
 
     def _take(self, place: _Place) -> bool:
         """Lock the place and check its board; a board that fails is set aside."""
@@ -184,7 +195,7 @@ class BoardPool:
             board.leave_dfu()
         else:
             board.wait_ready(stable=0)
-        board.identify()
+        board.identity.check()
         if board.has_control and board.is_listening():
             board.leave_listening()
 
@@ -205,7 +216,7 @@ class BoardPool:
         return SlotStatus(place.slot, SlotState.FREE, "", usb)
 
     def _why(self, place: _Place, features: frozenset[str]) -> str:
-        lacking = features - frozenset(place.slot.features)
+        lacking = features - place.slot.offers
         if lacking:
             return f"{place.slot.name} has no {', '.join(sorted(lacking))}"
         status = self._status(place)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from hil.errors import RigError, UsageError
+from hil.rig.programs import find_program
 from hil.rig.rigfile import CommandTable, NoPowerTable, SlotTable, UhubctlTable
 
 OFF_FOR = 2.0  # seconds without power that a power cycle lasts
@@ -59,12 +60,33 @@ class NoPower:
         )
 
 
+class AnnouncedPower:
+    """A switch that calls ``before`` each time it is used: a board without power has left the cloud."""
+
+    def __init__(self, switch: PowerSwitch, before: Callable[[], None]) -> None:
+        self.switch = switch
+        self._before = before
+
+    @property
+    def available(self) -> bool:
+        return self.switch.available
+
+    def on(self) -> None:
+        self._before()
+        self.switch.on()
+
+    def off(self) -> None:
+        self._before()
+        self.switch.off()
+
+
 def run_uhubctl(arguments: list[str]) -> str:
     """What ``uhubctl`` prints. Raises ``RigError`` if it is missing or fails."""
+    program = find_program("uhubctl")
+    if program is None:
+        raise RigError("uhubctl is not installed", hint="sudo apt-get install uhubctl")
     try:
-        done = subprocess.run(["uhubctl", *arguments], capture_output=True, text=True, timeout=30)
-    except FileNotFoundError as error:
-        raise RigError("uhubctl is not installed", hint="sudo apt-get install uhubctl") from error
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=30)
     except subprocess.TimeoutExpired as error:
         raise RigError("uhubctl took too long", hint="is the hub still there?") from error
     if done.returncode:

@@ -10,7 +10,6 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -18,9 +17,12 @@ from typing import Any, Protocol
 from hil.device.requests import ControlRequest
 from hil.device.results import Result, result_name
 from hil.errors import RigError, WireError
+from hil.observe import quietly, verb
+from hil.rig.modes import Mode
 from hil.usb.control import ControlChannel
 from hil.usb.seriallog import SerialLog
 
+PROBE = "probe"  # its name as an application
 COMMAND_TIMEOUT = 10.0  # seconds: the application's thread answers
 _POLL = 0.05
 _BURST = 4  # events within a second that Device OS accepts (protocol fact sheet 6)
@@ -97,7 +99,12 @@ class ProbeBoard(Protocol):
 
     def control(self) -> ControlChannel: ...
 
-    def expect_restart(self, action: Callable[[], object], within: float) -> None: ...
+    def leaving(self, restarts: bool) -> None:
+        """The board is about to leave the cloud, by a restart or without one."""
+
+    def expect_restart(
+        self, action: Callable[[], object], within: float, mode: Mode = Mode.NORMAL
+    ) -> None: ...
 
 
 class Probe:
@@ -107,8 +114,13 @@ class Probe:
         self._board = board
         self._begun: tuple[object, dict[str, int]] = (None, {})
         self._published: deque[float] = deque(maxlen=_BURST)
-        self.narrate: Callable[[str], AbstractContextManager[object]] = nullcontext
 
+    @property
+    def actor(self) -> str:
+        """Who acts in what the probe does."""
+        return f"{self._board.name} probe"
+
+    @verb
     def begin(self) -> None:
         """From here on ``received`` and ``calls`` leave out what came before; subscriptions of before are dropped.
 
@@ -121,8 +133,9 @@ class Probe:
 
     # -- what runs -----------------------------------------------------------------------------------------
 
+    @verb
     def info(self) -> ProbeInfo:
-        reply = self.command("info")
+        reply = self._execute("info")
         return ProbeInfo(
             str(reply["app"]),
             int(reply["version"]),
@@ -132,38 +145,48 @@ class Probe:
             int(reply["uptime"]) / 1000,
         )
 
+    @verb
     def reset(self, within: float = 30.0) -> None:
         """Reset through Device OS and wait until the board answers again."""
-        self._board.expect_restart(lambda: self.command("reset"), within)
+        self._board.expect_restart(lambda: self._execute("reset"), within)
 
+    @verb
     def safemode(self, within: float = 30.0) -> None:
         """Restart into safe mode and wait until the board answers again; the probe does not run there."""
-        self._board.expect_restart(lambda: self.command("safemode"), within)
+        self._board.expect_restart(lambda: self._execute("safemode"), within, Mode.SAFE)
 
+    @verb
     def sleep(self, seconds: float) -> None:
         """Go offline, sleep and come back; USB is absent meanwhile. Returns at once."""
-        self.command("sleep", s=seconds)
+        self._board.leaving(False)
+        self._execute("sleep", s=seconds)
 
     # -- the cloud -----------------------------------------------------------------------------------------
 
+    @verb
     def connected(self) -> bool:
         """Whether the board believes to be connected to the cloud."""
-        return bool(self.command("cloud")["connected"])
+        return bool(self._execute("cloud")["connected"])
 
+    @verb
     def connect(self) -> None:
         """Go online; returns at once."""
-        self.command("connect")
+        self._execute("connect")
 
+    @verb
     def disconnect(self) -> None:
         """Say goodbye and go offline; returns at once."""
-        self.command("disconnect")
+        self._board.leaving(False)
+        self._execute("disconnect")
 
+    @verb
     def wait_connected(self, within: float = 30.0, *, connected: bool = True) -> None:
         """Wait until the board believes to be connected (or not). Raises ``AssertionError``."""
         self._until(
             lambda: self.connected() is connected, within, f"connected is {connected}", self.connected
         )
 
+    @verb
     def publish(self, name: str, data: str = "", flags: str = "", ttl: int = 60, *, pace: bool = True) -> int:
         """Publish a private event. ``flags``: ``""``, ``"ack"`` or ``"noack"``. Returns its number in this boot.
 
@@ -172,12 +195,14 @@ class Probe:
         if pace:
             self._wait_for_turn()
         self._published.append(time.monotonic())
-        return int(self.command("publish", n=name, d=data, f=flags, ttl=ttl)["id"])
+        return int(self._execute("publish", n=name, d=data, f=flags, ttl=ttl)["id"])
 
+    @verb
     def published(self, number: int) -> PublishState:
         """What became of publish ``number``."""
-        return PublishState(self.command("published", id=number)["state"])
+        return PublishState(self._execute("published", id=number)["state"])
 
+    @verb
     def wait_published(self, number: int, within: float = 10.0) -> PublishState:
         """What became of publish ``number`` once that is decided. Raises ``AssertionError`` if it stays pending."""
         self._until(
@@ -188,19 +213,23 @@ class Probe:
         )
         return self.published(number)
 
+    @verb
     def subscribe(self, prefix: str) -> int:
         """Subscribe to events of own devices whose names start with ``prefix``."""
-        return int(self.command("subscribe", n=prefix)["id"])
+        return int(self._execute("subscribe", n=prefix)["id"])
 
+    @verb
     def unsubscribe(self) -> None:
         """Drop all subscriptions of the application."""
-        self.command("unsubscribe")
+        self._execute("unsubscribe")
 
+    @verb
     def received(self, start: int = 0) -> list[ReceivedEvent]:
         """Events received since boot or ``begin``, from the ``start``-th on."""
         pages = self._pages("received", "events", start)
         return [ReceivedEvent(str(each["n"]), str(each["d"])) for each in pages]
 
+    @verb
     def wait_received(
         self, name: str, data: str | None = None, within: float = 10.0, start: int = 0
     ) -> ReceivedEvent:
@@ -214,28 +243,31 @@ class Probe:
         )
         return matches()[0]
 
+    @verb
     def function(self, name: str, result: int | str) -> None:
         """Register a function or change what it returns; ``"length"`` is the length of its argument in bytes."""
-        self.command("function", n=name, r=result)
+        self._execute("function", n=name, r=result)
 
+    @verb
     def calls(self, start: int = 0) -> list[ReceivedCall]:
         """Function calls received since boot or ``begin``, from the ``start``-th on."""
         pages = self._pages("calls", "calls", start)
         return [ReceivedCall(str(each["n"]), str(each["a"])) for each in pages]
 
+    @verb
     def variable(self, name: str, value: bool | int | float | str) -> None:
         """Register a variable or set it; its type is that of ``value``."""
         kinds: dict[type, str] = {bool: "bool", int: "int", float: "double", str: "string"}
-        self.command("variable", n=name, t=kinds[type(value)], v=value)
+        self._execute("variable", n=name, t=kinds[type(value)], v=value)
 
     # -- carriers ------------------------------------------------------------------------------------------
 
-    def command(self, name: str, **members: Any) -> dict[str, Any]:
+    @verb
+    def command(self, name: str, /, **members: Any) -> dict[str, Any]:
         """Any command of the contract; the reply's members. Raises ``ProbeError``, ``RigError``, ``WireError``."""
-        with self.narrate(_title(self._board.name, name, members)):
-            return self._execute(name, members)
+        return self._execute(name, **members)
 
-    def _execute(self, name: str, members: dict[str, Any]) -> dict[str, Any]:
+    def _execute(self, name: str, /, **members: Any) -> dict[str, Any]:
         text = json.dumps({"c": name, **members}, ensure_ascii=False, separators=(",", ":"))
         if self._board.has_control:
             reply = self._board.control().request(ControlRequest.APP_CUSTOM, text.encode(), COMMAND_TIMEOUT)
@@ -264,7 +296,7 @@ class Probe:
             start += ends.get(key, 0)
         found: list[dict[str, Any]] = []
         for _ in range(_PAGE_LIMIT):
-            page = self.command(command, **{"from": start})
+            page = self._execute(command, **{"from": start})
             items: list[dict[str, Any]] = page[key]
             if not items:
                 break
@@ -281,18 +313,13 @@ class Probe:
         self, condition: Callable[[], bool], within: float, what: str, seen: Callable[[], object]
     ) -> None:
         deadline = time.monotonic() + within
-        while not condition():
-            if time.monotonic() > deadline:
-                raise AssertionError(
-                    f"probe on {self._board.name}: not {what} within {within:g} s; saw {seen()!r}"
-                )
-            time.sleep(_POLL)
-
-
-def _title(board: str, command: str, members: dict[str, Any]) -> str:
-    """A command in the words of a report."""
-    words = " ".join(f"{key}={value!s:.40}" for key, value in members.items())
-    return f"{board} probe {command} {words}".rstrip()
+        with quietly():
+            while not condition():
+                if time.monotonic() > deadline:
+                    raise AssertionError(
+                        f"probe on {self._board.name}: not {what} within {within:g} s; saw {seen()!r}"
+                    )
+                time.sleep(_POLL)
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -7,7 +7,7 @@ away at start-up and goes back to Particle's cloud. What is right already is not
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -24,9 +24,21 @@ from hil.device.keys import (
 from hil.device.platforms import Platform, Transport, UsbMode
 from hil.errors import FlashError, HilError, ProvisionError, UsageError, WireError
 from hil.usb.dfu import DCT, DfuUtil
+from hil.usb.sysfs import UsbBoard
 
-if TYPE_CHECKING:
-    from hil.rig.board import Board
+
+class KeyHolder(Protocol):
+    """What provisioning needs of a board."""
+
+    @property
+    def platform(self) -> Platform: ...
+
+    @property
+    def usb(self) -> UsbBoard: ...
+
+    def enter_dfu(self) -> DfuUtil: ...
+
+    def leave_dfu(self) -> None: ...
 
 
 class ServerPublicKeys(Protocol):
@@ -59,7 +71,7 @@ def public_key_of_slot(platform: Platform, slot: bytes) -> bytes | None:
     return public_der(key) if isinstance(key, ec.EllipticCurvePrivateKey) else None
 
 
-def provision(board: Board, server: ServerPublicKeys, address: ServerAddress | str) -> ProvisionReport:
+def provision(board: KeyHolder, server: ServerPublicKeys, address: ServerAddress | str) -> ProvisionReport:
     """Bring the keys of ``board`` in order for the cloud with ``server``'s keys at ``address``.
 
     The board ends in normal mode and answers. Raises ``ProvisionError``.
@@ -75,7 +87,7 @@ def provision(board: Board, server: ServerPublicKeys, address: ServerAddress | s
     return ProvisionReport(public_key, tuple(["device key"] * made + ["server record"] * changed))
 
 
-def read_public_key(board: Board) -> bytes:
+def read_public_key(board: KeyHolder) -> bytes:
     """The device's public key, read over DFU; the board ends in the mode it was in. Raises ``ProvisionError``."""
     was = board.usb.mode
     try:
@@ -93,7 +105,7 @@ def read_public_key(board: Board) -> bytes:
     return key
 
 
-def _failed(board: Board, error: HilError) -> ProvisionError:
+def _failed(board: KeyHolder, error: HilError) -> ProvisionError:
     return ProvisionError(
         f"keys of {board}: {error.what}", expected=error.expected, found=error.found, hint=error.hint
     )

@@ -1,164 +1,75 @@
-"""Rig files: what a bench has, by USB port path. USB fact sheet 9.1 and 9.2.
+"""Rig files: what a rig has. The one parser and model, for the launcher of the virtual rack, the pool and the plugin.
 
-TOML, checked as a whole: every mistake is named at once, with its place and, for a misspelt key, the key that was
-probably meant. A ``[virtual]`` table belongs to the launcher of the virtual rack and is not looked at here.
+TOML, checked as a whole: every mistake is named at once with its line and, for a misspelt key, the key that was
+probably meant.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import tomllib
-from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, PrivateAttr, ValidationError
 
-from hil.device.platforms import PLATFORMS, Platform, by_name
+from hil import resources
+from hil.device.platforms import Platform
 from hil.errors import UsageError
+from hil.rig.mistakes import Mistake, Table, mistakes_of, report
+from hil.rig.project import Project, find_project
+from hil.rig.rigchecks import RackLimits, cross_checks
+from hil.rig.tables import (
+    CloudTable,
+    CommandTable,
+    FirmwareTable,
+    NetworkTable,
+    NoPowerTable,
+    PowerTable,
+    SlotTable,
+    TasmotaTable,
+    TimingTable,
+    UhubctlTable,
+    VirtualTable,
+    from_root,
+)
+from hil.rig.tomllines import TomlLines
 
-DEFAULT_RIG = Path("rigs/virtual.toml")
+__all__ = [
+    "ENVIRONMENT",
+    "CloudTable",
+    "CommandTable",
+    "FirmwareTable",
+    "NetworkTable",
+    "NoPowerTable",
+    "PlannedBoard",
+    "PowerTable",
+    "RackLimits",
+    "RigFile",
+    "SlotTable",
+    "TasmotaTable",
+    "TimingTable",
+    "UhubctlTable",
+    "VirtualTable",
+    "find_rig",
+    "load_rig",
+]
+
 ENVIRONMENT = "HIL_RIG"
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+@dataclass(frozen=True, slots=True)
+class PlannedBoard:
+    """One board of the virtual rack. ``slot`` is the rig's name for the place."""
 
-
-class CloudTable(_Table):
-    """Where boards find the cloud. ``host`` is what is written into them; the gateways listen there too."""
-
-    host: str
-    tcp_port: int = Field(default=5683, ge=0, le=65534)
-    udp_port: int = Field(default=5684, ge=0, le=65534)
-    http_port: int = Field(default=0, ge=0, le=65535)
-
-
-class NetworkTable(_Table):
-    """``service``: a network service commands the firewall, at ``socket`` or where ``HIL_NETWORK`` says."""
-
-    kind: Literal["service", "none"] = "none"
-    socket: Path | None = None
-
-
-class FirmwareTable(_Table):
-    """Where built images lie: ``<directory>/<app>@<version>/<platform>.bin``."""
-
-    directory: Path = Path(".hil/images")
-
-
-class TimingTable(_Table):
-    """Waits of this bench, in seconds.
-
-    ``offline_for``: how long a board that cannot reach the cloud is watched before it counts as kept away; longer
-    than a board of the bench needs to come online. ``settle``: how long a flashed board must stay in one mode.
-    """
-
-    offline_for: float = Field(default=20.0, gt=0)
-    settle: float = Field(default=0.5, ge=0)
-
-
-class NoPowerTable(_Table):
-    """The board cannot be switched."""
-
-    kind: Literal["none"] = "none"
-
-
-class UhubctlTable(_Table):
-    """A hub that switches its ports. ``hub`` and ``port`` as uhubctl names them (``-l`` and ``-p``)."""
-
-    kind: Literal["uhubctl"]
-    hub: str
-    port: int = Field(ge=1)
-
-
-class TasmotaTable(_Table):
-    """A plug with Tasmota firmware behind an MQTT broker. ``relay`` 1 to n for plugs with several."""
-
-    kind: Literal["tasmota"]
-    broker: str
-    port: int = 1883
-    topic: str
-    relay: int | None = Field(default=None, ge=1)
-    username: str | None = None
-    password_file: Path | None = None
-
-
-class CommandTable(_Table):
-    """Any switch that has a command. ``on`` and ``off`` are programs with arguments; ``{port}`` is the slot's port."""
-
-    kind: Literal["command"]
-    on: tuple[str, ...] = Field(min_length=1)
-    off: tuple[str, ...] = Field(min_length=1)
-
-
-PowerTable = Annotated[NoPowerTable | UhubctlTable | TasmotaTable | CommandTable, Field(discriminator="kind")]
-
-
-class DebuggerTable(_Table):
-    """The debugger wired to the board, for the bench's own notes and boot logs on ``Serial1``."""
-
-    serial: str
-    kind: Literal["cmsis-dap", "jlink", "stlink"] = "cmsis-dap"
-
-
-class SlotTable(_Table):
-    """One place of the rig and the board that belongs there.
-
-    ``port`` is the USB port path, ``variant`` what USB cannot tell (``"E Series"``), ``features`` free words that
-    tests ask for, ``address`` the board's IPv4 address if it is known.
-    """
-
-    name: str = Field(min_length=1)
+    slot: str
     port: str
-    platform: str
-    device_id: str | None = None
+    platform: Platform
     device_os: str
-    variant: str | None = None
-    address: str | None = None
-    features: tuple[str, ...] = ()
-    power: PowerTable = NoPowerTable()
-    debugger: DebuggerTable | None = None
-
-    @field_validator("port")
-    @classmethod
-    def _port(cls, value: str) -> str:
-        if not re.fullmatch(r"\d+-\d+(\.\d+)*", value):
-            raise ValueError('a USB port path such as "1-1.4" is expected; `hil boards` shows them')
-        return value
-
-    @field_validator("platform")
-    @classmethod
-    def _platform(cls, value: str) -> str:
-        names = [platform.name for platform in PLATFORMS]
-        if value not in names:
-            raise ValueError(f"one of {', '.join(names)} is expected{_suggest(value, names)}")
-        return value
-
-    @field_validator("device_id")
-    @classmethod
-    def _device_id(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[0-9a-f]{24}", value):
-            raise ValueError("24 hex digits in lower case are expected")
-        return value
-
-    @field_validator("device_os")
-    @classmethod
-    def _device_os(cls, value: str) -> str:
-        if not re.fullmatch(r"\d+\.\d+\.\d+(-[a-z]+\.\d+)?", value):
-            raise ValueError('a Device OS release such as "6.2.0" is expected')
-        return value
-
-    @property
-    def board_platform(self) -> Platform:
-        """The platform as an object."""
-        return by_name(self.platform)
+    device_id: str
 
 
-class Rig(_Table):
+class RigFile(Table):
     """A whole rig file."""
 
     name: str
@@ -167,81 +78,108 @@ class Rig(_Table):
     firmware: FirmwareTable = FirmwareTable()
     timing: TimingTable = TimingTable()
     slots: tuple[SlotTable, ...] = Field(min_length=1)
+    virtual: VirtualTable | None = None
 
-    @model_validator(mode="after")
-    def _unique(self) -> Rig:
-        for what in ("name", "port", "device_id"):
-            counts = Counter(getattr(slot, what) for slot in self.slots)
-            twice = [value for value, count in counts.items() if value is not None and count > 1]
-            if twice:
-                raise ValueError(f"two slots have the {what} {twice[0]!r}")
-        return self
+    _file: Path | None = PrivateAttr(default=None)
+    _project: Project | None = PrivateAttr(default=None)
+
+    @property
+    def file(self) -> Path | None:
+        """Where it was read from, absolute; ``None`` for a rig that was made in code."""
+        return self._file
+
+    @property
+    def project(self) -> Project:
+        """The project that the rig file lies in.
+
+        The rig that comes with ``hil`` lies in nobody's: it belongs to the project around the working directory, and
+        so does a rig made in code.
+        """
+        return self._project or find_project()
+
+    def path(self, relative: Path | str) -> Path:
+        """``relative`` (the template of an image, say) from the root of the rig's project, as an absolute path."""
+        return self.project.root / relative
+
+    @property
+    def applications(self) -> tuple[Path, ...]:
+        """Folders with twins (``<app>/twin.py``), to be searched in this order: the rig's, then its project's."""
+        return tuple(dict.fromkeys((*self.firmware.applications, *self.project.applications)))
+
+    @property
+    def boards(self) -> tuple[PlannedBoard, ...]:
+        """The boards of the virtual rack: those of ``[virtual]``, else those of the slots.
+
+        Each has the name of the slot at its port. Sound for the rack if the file was loaded with its ``RackLimits``.
+        """
+        names = {slot.port: slot.name for slot in self.slots}
+        listed = self.slots if self.virtual is None else self.virtual.boards
+        return tuple(
+            PlannedBoard(
+                names.get(board.port) or f"virtual-{number}",
+                board.port,
+                board.board_platform,
+                board.device_os,
+                board.device_id or "",
+            )
+            for number, board in enumerate(listed, start=1)
+        )
 
 
-def load_rig(path: Path) -> Rig:
-    """The rig file at ``path``. Raises ``UsageError`` that names every mistake in it."""
+def load_rig(path: Path, rack: RackLimits | None = None) -> RigFile:
+    """The rig file at ``path``; with ``rack``, one whose boards the virtual rack can be.
+
+    Raises ``UsageError`` that names every mistake in it, each with its line.
+    """
+    text = _read(path)
     try:
-        values = tomllib.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise UsageError(
-            f"no rig file {path}",
-            hint="run it in the project's directory, or name one with --rig or HIL_RIG; examples are in rigs/",
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"rig file {path} is not TOML", found=str(error)) from error
-    values.pop("virtual", None)
+    file = path.resolve()
+    # The rig that comes with hil lies in nobody's project: it belongs to the one around the working directory.
+    project = find_project(None if file == resources.virtual_rig().resolve() else file.parent)
+    mistakes: list[Mistake] = []
     try:
-        return Rig.model_validate(values)
+        rig = RigFile.model_validate({"firmware": {}, **values}, context=from_root(project.root))
     except ValidationError as error:
-        details = [each for each in error.errors() if each["type"] != "too_short"] or error.errors()
-        mistakes = "\n    ".join(_mistake(detail) for detail in details)
-        raise UsageError(f"rig file {path} is wrong", found=f"\n    {mistakes}") from error
+        mistakes = mistakes_of(error, RigFile)
+    mistakes += cross_checks(values, rack)
+    if mistakes:
+        raise UsageError(
+            f"rig file {path} is wrong",
+            found=report(path, TomlLines(text), mistakes),
+            hint="" if rack is None else f"correct it, or name another rig with --rig or {ENVIRONMENT}",
+        )
+    rig._file, rig._project = file, project
+    return rig
 
 
-def find_rig(given: Path | None = None) -> Path:
-    """The rig file to use: the given one, else the one in ``HIL_RIG``, else ``rigs/virtual.toml``."""
+def find_rig(given: Path | None = None, project: Project | None = None) -> Path:
+    """The rig file to use: the given one, else the one in ``HIL_RIG``, else the one that the project names, else the
+    virtual rack that comes with ``hil``. ``project`` is by default the one around the working directory.
+    """
     if given is not None:
         return given
     named = os.environ.get(ENVIRONMENT)
-    return Path(named) if named else DEFAULT_RIG
+    if named:
+        return Path(named)
+    return (project or find_project()).rig or resources.virtual_rig()
 
 
-def _mistake(detail: ErrorDetails) -> str:
-    """One line: where, what, and the key that was probably meant."""
-    place = _place(detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        key = str(detail["loc"][-1])
-        known = _known_keys(detail["loc"][:-1])
-        return f"{place}: no such key{_suggest(key, known)}; known: {', '.join(known)}"
-    return f"{place or 'file'}: {detail['msg'].removeprefix('Value error, ')}"
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    text = ""
-    for part in location:
-        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}"
-    return text.lstrip(".")
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """Keys of the table at ``location``; numbers and the names of union members are steps without a table."""
-    tables: dict[str, type[BaseModel]] = {
-        "cloud": CloudTable,
-        "network": NetworkTable,
-        "firmware": FirmwareTable,
-        "timing": TimingTable,
-        "slots": SlotTable,
-        "debugger": DebuggerTable,
-        "none": NoPowerTable,
-        "uhubctl": UhubctlTable,
-        "tasmota": TasmotaTable,
-        "command": CommandTable,
-    }
-    named: list[Any] = [tables[part] for part in location if isinstance(part, str) and part in tables]
-    model: type[BaseModel] = named[-1] if named else Rig
-    return list(model.model_fields)
-
-
-def _suggest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, 1)
-    return f", did you mean {close[0]!r}?" if close else ""
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        raise UsageError(
+            f"no rig file {path}",
+            hint=f"name one with --rig, {ENVIRONMENT} or [tool.hil] rig in pyproject.toml; "
+            f"examples are in {resources.folder('rigs')}",
+        ) from None
+    except IsADirectoryError:
+        inside = ", ".join(sorted(each.name for each in path.glob("*.toml"))) or "no *.toml"
+        raise UsageError(f"rig file {path} is a directory", found=f"in it: {inside}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"rig file {path} is not TOML", found=str(error)) from error
+    except OSError as error:
+        raise UsageError(f"cannot read rig file {path}", found=str(error.strerror)) from error

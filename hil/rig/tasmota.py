@@ -79,6 +79,9 @@ class _Session:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        # The client closes its last sockets when it goes. Callbacks lead back to it: then it would go in a garbage
+        # collection, after its sockets, and Python warns of those.
+        self._client.on_connect = self._client.on_subscribe = self._client.on_message = None
 
     def command(self, state: str) -> None:
         """Send ``ON`` or ``OFF`` and wait until the plug reports it. Raises ``RigError``."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from hil.device.modules import ModuleFunction
 from hil.device.protobuf import Fields
-from hil.device.requests import OLD_MODULE_TYPES, ControlRequest
+from hil.device.requests import OLD_MODULE_TYPES, CloudState, ControlRequest
 from hil.device.results import Result, result_name
 from hil.errors import RigError
 from hil.usb.control import ControlChannel
@@ -84,6 +84,21 @@ def stop_listening(channel: ControlChannel) -> None:
 def is_listening(channel: ControlChannel) -> bool:
     """Whether the board is in listening mode."""
     return Fields(ask(channel, ControlRequest.DEVICE_MODE)).uint(1) == 1
+
+
+def cloud_connect(channel: ControlChannel) -> None:
+    """Have Device OS go online, whatever the application does."""
+    ask(channel, ControlRequest.CLOUD_CONNECT)
+
+
+def cloud_disconnect(channel: ControlChannel) -> None:
+    """Have Device OS say goodbye and stay offline."""
+    ask(channel, ControlRequest.CLOUD_DISCONNECT)
+
+
+def cloud_state(channel: ControlChannel) -> CloudState:
+    """What Device OS says of its connection."""
+    return CloudState(Fields(ask(channel, ControlRequest.CLOUD_STATUS)).uint(1))
 
 
 def modules(channel: ControlChannel) -> tuple[InstalledModule, ...]:

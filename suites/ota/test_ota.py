@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from hil.errors import Refused
+from hil.errors import WrongPlatform
+from hil.testing import Board, Cloud, Firmware, Operations
 
 
 @pytest.mark.firmware("probe", version=1)
-def test_the_cloud_refuses_a_file_for_another_platform(board, cloud, firmware):
+def test_the_cloud_refuses_a_file_for_another_platform(
+    board: Board, cloud: Cloud, firmware: Firmware
+) -> None:
     other = "boron" if board.platform.name != "boron" else "argon"
-    with pytest.raises(Refused, match="another platform"):
+    with pytest.raises(WrongPlatform):
         cloud.flash(board, firmware("probe", version=2, platform=other).data)
 
 
 @pytest.mark.firmware("probe", version=1)
-def test_the_board_refuses_a_file_for_another_platform_and_runs_on(board, cloud, operations, firmware):
+def test_the_board_refuses_a_file_for_another_platform_and_runs_on(
+    board: Board, cloud: Cloud, operations: Operations, firmware: Firmware
+) -> None:
     before = board.probe.info()
     other = "boron" if board.platform.name != "boron" else "argon"
     report = cloud.flash(board, firmware("probe", version=2, platform=other).data, unchecked=True)
@@ -28,7 +33,7 @@ def test_the_board_refuses_a_file_for_another_platform_and_runs_on(board, cloud,
 
 
 @pytest.mark.firmware("probe", version=1)
-def test_the_board_refuses_a_damaged_file_and_runs_on(board, cloud, firmware):
+def test_the_board_refuses_a_damaged_file_and_runs_on(board: Board, cloud: Cloud, firmware: Firmware) -> None:
     before = board.probe.info()
     data = bytearray(firmware("probe", version=2).data)
     data[len(data) // 2] ^= 0xFF
@@ -38,7 +43,9 @@ def test_the_board_refuses_a_damaged_file_and_runs_on(board, cloud, firmware):
 
 
 @pytest.mark.firmware("probe", version=1)
-def test_an_update_changes_version_and_hash_and_costs_nothing(board, cloud, operations, firmware):
+def test_an_update_changes_version_and_hash_and_costs_nothing(
+    board: Board, cloud: Cloud, operations: Operations, firmware: Firmware
+) -> None:
     before = board.probe.info()
     update = firmware("probe", version=2)
     report = cloud.flash(board, update.data, within=60)
@@ -55,7 +62,9 @@ def test_an_update_changes_version_and_hash_and_costs_nothing(board, cloud, oper
 
 @pytest.mark.board("boron")
 @pytest.mark.firmware("probe", version=1)
-def test_another_application_takes_over(board, cloud, operations, firmware):
+def test_another_application_takes_over(
+    board: Board, cloud: Cloud, operations: Operations, firmware: Firmware
+) -> None:
     report = cloud.flash(board, firmware("blinker").data, within=60)
     assert report.ok, report.reason
     board.wait_ready()

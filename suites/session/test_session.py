@@ -8,16 +8,17 @@ from __future__ import annotations
 import pytest
 
 from hil.device.releases import version_tuple
+from hil.testing import Board, Cloud, Network, Operations
 
 ACK = 33
 
 
-def _connection_id(board):
+def _connection_id(board: Board) -> bool:
     return version_tuple(board.device_os) >= (3, 1, 0)
 
 
 @pytest.mark.board("electron", "argon", "boron")
-def test_coming_back_costs_one_ping_and_no_handshake(board, cloud, network):
+def test_coming_back_costs_one_ping_and_no_handshake(board: Board, cloud: Cloud, network: Network) -> None:
     board.disconnect()
     mark = cloud.mark()
     with network.recording() as packets:
@@ -29,7 +30,9 @@ def test_coming_back_costs_one_ping_and_no_handshake(board, cloud, network):
 
 
 @pytest.mark.board("electron", "argon", "boron")
-def test_what_the_board_registered_is_known_after_a_resume(board, cloud, operations):
+def test_what_the_board_registered_is_known_after_a_resume(
+    board: Board, cloud: Cloud, operations: Operations
+) -> None:
     board.reconnect()
     assert cloud.call(board, "probe_echo", "known") == 5
     assert cloud.read(board, "probe_int") == 0
@@ -37,7 +40,7 @@ def test_what_the_board_registered_is_known_after_a_resume(board, cloud, operati
 
 
 @pytest.mark.board("argon", "boron")
-def test_a_session_that_the_cloud_ended_is_made_anew(board, cloud, network):
+def test_a_session_that_the_cloud_ended_is_made_anew(board: Board, cloud: Cloud, network: Network) -> None:
     mark = cloud.mark()
     with network.recording() as packets:
         cloud.disconnect(board)
@@ -49,14 +52,16 @@ def test_a_session_that_the_cloud_ended_is_made_anew(board, cloud, network):
 
 
 @pytest.mark.board("photon")
-def test_a_tcp_board_makes_a_new_session_each_time(board, cloud):
+def test_a_tcp_board_makes_a_new_session_each_time(board: Board, cloud: Cloud) -> None:
     mark = cloud.mark()
     board.reconnect()
     assert [contact.kind for contact in cloud.contacts(board, since=mark)] == ["offline", "hello"]
 
 
 @pytest.mark.board("photon", "argon")
-def test_a_sleeping_board_is_away_and_comes_back_as_it_was(board, cloud, operations):
+def test_a_sleeping_board_is_away_and_comes_back_as_it_was(
+    board: Board, cloud: Cloud, operations: Operations
+) -> None:
     boots = board.probe.info().boots
     mark = cloud.mark()
     board.probe.sleep(1)

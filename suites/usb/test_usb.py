@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from hil.device.platforms import UsbMode
+from hil.testing import Board, Cloud
 
 
-def test_usb_says_which_board_it_is(board):
+def test_usb_says_which_board_it_is(board: Board) -> None:
     usb = board.usb
     assert usb.platform == board.platform
     assert usb.mode is UsbMode.NORMAL
@@ -16,7 +17,7 @@ def test_usb_says_which_board_it_is(board):
 
 
 @pytest.mark.board("photon", "argon")
-def test_a_board_is_followed_through_a_reset_by_its_port(board, cloud):
+def test_a_board_is_followed_through_a_reset_by_its_port(board: Board, cloud: Cloud) -> None:
     boots = board.probe.info().boots
     before = board.usb
     board.reset()
@@ -27,7 +28,7 @@ def test_a_board_is_followed_through_a_reset_by_its_port(board, cloud):
     cloud.wait_online(board, within=30)
 
 
-def test_dfu_mode_shows_the_boards_memories_and_leaving_brings_it_back(board, cloud):
+def test_dfu_mode_shows_the_boards_memories_and_leaving_brings_it_back(board: Board, cloud: Cloud) -> None:
     dfu = board.enter_dfu()
     assert board.usb.mode is UsbMode.DFU
     assert board.usb.tty is None
@@ -38,7 +39,7 @@ def test_dfu_mode_shows_the_boards_memories_and_leaving_brings_it_back(board, cl
     cloud.wait_online(board, within=60)
 
 
-def test_the_listening_console_tells_the_same_identity(board, cloud):
+def test_the_listening_console_tells_the_same_identity(board: Board, cloud: Cloud) -> None:
     console = board.enter_listening()
     assert console.identity().device_id == board.device_id
     assert console.version() == board.device_os
@@ -46,7 +47,7 @@ def test_the_listening_console_tells_the_same_identity(board, cloud):
     cloud.wait_online(board, within=60)
 
 
-def test_serial_carries_commands_as_well(board):
+def test_serial_carries_commands_as_well(board: Board) -> None:
     mark = board.serial.mark()
     board.serial.write(b'>{"c":"info"}\n')
     answer = board.serial.expect(r'<\{"_":0,"app":"(\w+)"', within=5, since=mark)

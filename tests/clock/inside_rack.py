@@ -10,19 +10,15 @@ import time
 
 import pytest
 
-from hil.clock.client import ClockClient
-from hil.cloud.sync.facade import DeviceCloud
-from hil.netlab import pcap
-from hil.netlab.client import Network
-from hil.netlab.scoped import BoardPath
-from hil.rig.cloud_board import CloudBoard
+from hil.netlab import client, pcap
+from hil.testing import Board, Clock, Cloud, Network
 
 KEEP_ALIVE = 23 * 60.0  # of every cellular board
 
 
 @pytest.mark.board("electron", "boron")
 def test_a_cellular_board_pings_in_the_23rd_minute(
-    board: CloudBoard, cloud: DeviceCloud, network: BoardPath, clock: ClockClient
+    board: Board, cloud: Cloud, network: Network, clock: Clock
 ) -> None:
     assert cloud.ping(board)
     clock.advance(seconds=1.0)  # what there still was to say is said
@@ -39,7 +35,7 @@ def test_a_cellular_board_pings_in_the_23rd_minute(
 
 @pytest.mark.board("electron", "argon")
 def test_a_board_behind_a_silent_firewall_is_offline_by_silence(
-    board: CloudBoard, cloud: DeviceCloud, network: BoardPath, clock: ClockClient
+    board: Board, cloud: Cloud, network: Network, clock: Clock
 ) -> None:
     silence = 2 * (KEEP_ALIVE if board.platform.name == "electron" else 25.0)
     assert cloud.ping(board)
@@ -57,9 +53,7 @@ def test_a_board_behind_a_silent_firewall_is_offline_by_silence(
 
 
 @pytest.mark.board("electron")
-def test_an_event_carries_the_time_of_the_clock(
-    board: CloudBoard, cloud: DeviceCloud, clock: ClockClient, topic: str
-) -> None:
+def test_an_event_carries_the_time_of_the_clock(board: Board, cloud: Cloud, clock: Clock, topic: str) -> None:
     before = clock.time()
     clock.advance(hours=3)
     assert board.probe.publish(f"{topic}/later", "x")
@@ -69,10 +63,8 @@ def test_an_event_carries_the_time_of_the_clock(
 
 
 @pytest.mark.board("argon")
-def test_cloud_and_network_service_show_the_same_time(
-    board: CloudBoard, cloud: DeviceCloud, clock: ClockClient
-) -> None:
-    with Network.connect(os.environ["HIL_NETWORK"]) as network:
+def test_cloud_and_network_service_show_the_same_time(board: Board, cloud: Cloud, clock: Clock) -> None:
+    with client.Network.connect(os.environ["HIL_NETWORK"]) as network:
         clock.advance(hours=1)
         shown = [clock.time(), cloud.mark().at, network.status()["time"], clock.time()]
         assert shown == sorted(shown)

@@ -89,20 +89,20 @@ def test_showing_and_moving(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "what"),
+    ("arguments", "status", "what"),
     [
-        (["clock", "show"], "which clock?"),
-        (["clock", "show", "--socket", "nowhere.sock"], "no clock on nowhere.sock"),
-        (["cloud", "--clock", "--state", "x"], "cannot both lead a clock and follow one"),
+        (["clock", "show"], 2, "which clock?"),
+        (["clock", "show", "--socket", "nowhere.sock"], 1, "no clock on nowhere.sock"),
+        (["cloud", "--clock", "--state", "x"], 2, "cannot both lead a clock and follow one"),
     ],
 )
 def test_mistakes_are_said_in_words(
-    arguments: list[str], what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], status: int, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     named = "other.sock" if arguments[0] == "cloud" else None
     result = CliRunner().invoke(main, arguments, env={CLOCK_VARIABLE: named})
-    assert result.exit_code == 1
+    assert result.exit_code == status
     assert what in result.output
 
 
@@ -111,6 +111,6 @@ def test_a_wrong_duration_moves_nothing(tmp_path: Path) -> None:
     server = ClockServer(clock, tmp_path / "clock.sock")
     before = clock.monotonic()
     result = CliRunner().invoke(main, ["clock", "advance", "soon"], env={CLOCK_VARIABLE: str(server.path)})
-    assert (result.exit_code, clock.monotonic()) == (1, before)
+    assert (result.exit_code, clock.monotonic()) == (2, before)
     assert "90s, 15m, 2d" in result.output
     server.close()

@@ -184,6 +184,19 @@ def test_a_process_follows_what_its_environment_names(
         assert isinstance(clock, SystemClock)
 
 
+def test_followers_keep_the_same_time_however_often_the_clock_is_moved(tmp_path: Path) -> None:
+    """What it takes to tell them must not add up."""
+    clock = MovableClock()
+    server = ClockServer(clock, tmp_path / "clock.sock")
+    follower = Follower(server.path, "follower")
+    for _ in range(50):
+        clock.advance(0.001)
+    times = [clock.monotonic(), follower.clock.monotonic(), clock.monotonic()]
+    follower.close()
+    server.close()
+    assert times == sorted(times)
+
+
 def test_nobody_on_the_socket_is_said_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ClockError, match="hil rack run --clock"):
         ClockClient(tmp_path / "none.sock")

@@ -29,5 +29,5 @@ def test_without_a_clock_to_move_the_fixture_skips_and_the_command_says_what_to_
     site = racks.new_site(tmp_path)
     hil = f"{sys.executable} -m hil.cli.main"
     done = racks.run(site.rack("sh", "-c", f"{hil} clock show"))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "hil rack run --clock" in done.stderr

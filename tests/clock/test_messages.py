@@ -39,7 +39,7 @@ def encoded(fields: Mapping[str, object]) -> bytes:
 
 
 WORDS = st.sampled_from(["show", "advance", "follow", "hold", "step", "run", "do"])
-FIELDS = st.sampled_from(["seconds", "name", "at", "ok", "changes", "due", "fired", "alone"])
+FIELDS = st.sampled_from(["seconds", "name", "at", "shift", "ok", "changes", "due", "fired", "alone"])
 
 
 @pytest.mark.parametrize(

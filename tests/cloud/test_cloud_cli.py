@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -73,8 +74,48 @@ def test_a_taken_port_is_said_in_one_sentence(tmp_path: Path) -> None:
             main, ["cloud", "--state", str(tmp_path), "--tcp-port", port, "--udp-port", "0", "--no-http"]
         )
     assert result.exit_code == 1
-    assert f"cannot listen on TCP 127.0.0.1:{port}" in result.output
+    assert f"cannot listen on TCP 127.0.0.1:{port}: the port is taken" in result.output
+    assert f"(process {os.getpid()} of user" in result.output
+    assert "--tcp-port" in result.output
     assert "Traceback" not in result.output
+
+
+def test_an_address_of_another_machine_is_said_in_one_sentence(tmp_path: Path) -> None:
+    # 203.0.113.0/24 is for documentation (RFC 5737): nothing that listens has it.
+    for host in ("203.0.113.7", "no-such-host.invalid"):
+        result = CliRunner().invoke(main, ["cloud", "--state", str(tmp_path), "--host", host])
+        assert result.exit_code == 1
+        assert f"cannot listen on TCP {host}:5683: that is no address of this machine" in result.output
+        assert "host of [cloud] in the rig file, --host of `hil cloud`" in result.output
+
+
+@pytest.mark.parametrize("arguments", [[], ["devices"], ["keys"]])
+def test_a_state_directory_that_cannot_be_had_is_said_in_one_sentence(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(main, ["cloud", "--state", str(tmp_path / "file/state"), *arguments])
+    assert result.exit_code == 2
+    assert f"the cloud cannot keep its state in {tmp_path}/file/state" in result.output
+    assert "found: Not a directory" in result.output
+
+
+def test_a_state_that_is_no_database_is_said_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "cloud.sqlite").write_bytes(b"not a database, whatever its name says" * 99)
+    result = CliRunner().invoke(main, ["cloud", "--state", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "found: file is not a database" in result.output
+
+
+def test_the_state_is_below_the_root_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pytest.ini").touch()
+    (tmp_path / "suites").mkdir()
+    monkeypatch.chdir(tmp_path / "suites")
+    shown = CliRunner().invoke(main, ["cloud", "--help"])
+    assert f"[default:{tmp_path}/.hil/cloud]" in "".join(shown.output.split())
+    assert CliRunner().invoke(main, ["cloud", "keys"]).exit_code == 0
+    assert (tmp_path / ".hil/cloud/server_ec.pub.der").exists()
+    assert not (tmp_path / "suites/.hil").exists()
 
 
 def test_help_lists_every_subcommand_without_importing_them() -> None:
@@ -144,7 +185,7 @@ def test_mistakes_are_said_in_words(arguments: list[str], said: str, tmp_path: P
     names = {"KEY": str(files[0]), "JUNK": str(tmp_path / "junk")}
     arguments = [names.get(argument, argument) for argument in arguments]
     result = CliRunner().invoke(main, ["cloud", "--state", str(tmp_path / "state"), *arguments])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert said in result.output
     assert "Traceback" not in result.output
 

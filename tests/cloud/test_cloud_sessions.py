@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from pathlib import Path
 from random import Random
@@ -13,8 +14,9 @@ import pytest
 from hil.cloud.config import CloudConfig, Timing
 from hil.cloud.state.presence import ContactKind, keep_alive_of
 from hil.cloud.sync.facade import DeviceCloud
+from hil.cloud.sync.logs import Mark
 from hil.device.platforms import Transport, by_name
-from hil.errors import DeviceTimeout, Refused
+from hil.errors import DeviceTimeout, NotOwner, Refused
 from hil.wire import messages
 from hil.wire.coap.message import Block, Code, Message, Option, Type, encode
 from hil.wire.messages import Kind, VariableType, classify
@@ -186,7 +188,7 @@ def test_a_claim_code_moves_the_device_and_stays_secret(cloud: DeviceCloud, boar
     assert not any(code in event.data for event in cloud.events.all())
     board.publish("spark/device/claim/code", code.encode())
     assert cloud.device(board).owner == "ann"
-    with pytest.raises(Refused, match="belongs to someone else"):
+    with pytest.raises(NotOwner):
         cloud.core.devices.find(cloud.core.users.ensure("hil"), board.device_id)
 
 
@@ -336,3 +338,34 @@ def test_disconnecting_an_offline_device_takes_its_session(cloud: DeviceCloud, b
         assert cloud.contacts(board, since=mark)[0].kind is ContactKind.HELLO
     else:
         assert cloud.never_online(board, for_=0.3)
+
+
+@pytest.mark.parametrize("name", ["photon", "argon"])
+def test_a_board_that_knows_when_it_left_is_not_online_in_the_session_from_before(
+    name: str, cloud: DeviceCloud, boards: MakeBoard
+) -> None:
+    """Everything is silent after the restart, and the cloud has not noticed yet."""
+    board = bring_up(boards(name), cloud)
+    restarted = _Restarted(board.device_id, cloud.mark())
+    cloud.wait_online(board, within=5)
+    with pytest.raises(AssertionError, match="is still in the session that it had before"):
+        cloud.wait_online(restarted, within=0.1)
+    board.power_off()
+    board.power_on()
+    cloud.wait_online(restarted, within=10)
+
+
+def test_a_board_that_left_in_an_earlier_life_of_the_cloud_may_be_online(
+    cloud: DeviceCloud, boards: MakeBoard
+) -> None:
+    board = bring_up(boards("argon"), cloud)
+    earlier = dataclasses.replace(cloud.mark(), contacts=10_000)
+    cloud.wait_online(_Restarted(board.device_id, earlier), within=5)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Restarted:
+    """A board of the rig, as the cloud sees it."""
+
+    device_id: str
+    left_at: Mark

@@ -87,7 +87,12 @@ class ScriptedDevice:
                 self._socket = connection
                 self._session = TcpClientSession(self._key, bytes.fromhex(self.device_id), self._server_key)
                 self._receiver = self._new_receiver()
-                self._talk(connection, self._session)
+                try:
+                    self._talk(connection, self._session)
+                except OSError:
+                    # Hung up by stop() while the cloud still sends: an error of the socket instead of its end.
+                    if not self._stopping:
+                        raise
 
     def _talk(self, connection: socket.socket, session: TcpClientSession) -> None:
         greeted = False

@@ -14,7 +14,17 @@ from hil.cloud.http.app import create_app
 from hil.cloud.http.body import safe_name
 from hil.cloud.http.errors import translate
 from hil.cloud.http.state import HttpOptions
-from hil.errors import CloudError, DeviceOffline, DeviceTimeout, HilError, NotFound, Refused, WireError
+from hil.errors import (
+    AccountPaused,
+    CloudError,
+    DeviceOffline,
+    DeviceTimeout,
+    HilError,
+    NotFound,
+    NotOwner,
+    Refused,
+    WireError,
+)
 from tests.cloud_http.live import DEVICE_ID, FIRMWARE, PATIENCE, Live, live_cloud, scripted_photon
 from tests.cloud_http.scripted_device import ScriptedDevice
 
@@ -124,8 +134,9 @@ def test_a_device_that_does_not_answer() -> None:
         (DeviceOffline("away"), 404, "The device is not connected"),
         (DeviceTimeout("late"), 408, "Timed out."),
         (NotFound("no such thing", hint="register it"), 404, "no such thing"),
-        (Refused("That belongs to someone else."), 403, "That belongs to someone else."),
-        (Refused("the account is paused"), 400, "the account is paused"),
+        (NotOwner(), 403, "That belongs to someone else."),
+        (AccountPaused(), 400, "the account is paused: its Data Operations are used up"),
+        (Refused("That belongs to someone else."), 400, "That belongs to someone else."),
         (WireError("garbage"), 400, "garbage"),
         (CloudError("broken"), 500, "internal_error"),
     ],

@@ -31,7 +31,7 @@ def serving(live: Live, options: HttpOptions) -> Iterator[tuple[Server, httpx.Cl
 
 def test_a_port_that_is_taken(live: Live) -> None:
     with pytest.raises(
-        CloudError, match=f"cannot listen on 127.0.0.1 port {live.cloud.feature(HttpApi).port}"
+        CloudError, match=f"cannot listen on TCP 127.0.0.1:{live.cloud.feature(HttpApi).port}"
     ):
         live.run(serve(create_app(live.cloud), port=live.cloud.feature(HttpApi).port))
 

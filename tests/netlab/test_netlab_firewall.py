@@ -166,7 +166,7 @@ def test_counters_as_nft_lists_them() -> None:
                         "elem": [
                             {
                                 "elem": {
-                                    "val": {"concat": ["10.77.1.2", "udp", 5684]},
+                                    "val": {"concat": ["10.77.1.2", 17, 5684]},
                                     "counter": {"packets": 7, "bytes": 210},
                                 }
                             }

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from hil.errors import Category
 from hil.netlab import pcap
-from hil.report.allure_results import CATEGORIES
 from tests.system import racks
 
 # One test of the house passes; of these one fails, one cannot begin, one is skipped.
@@ -138,10 +138,33 @@ def test_the_steps_of_making_a_board_ready_are_told(outcome: Outcome) -> None:
     containers = (outcome.reports / "allure-results").glob("*-container.json")
     fixtures = [each for path in containers for each in json.loads(path.read_text()).get("befores", [])]
     steps = [step["name"] for each in fixtures if each["name"] == "board" for step in each.get("steps", [])]
-    assert sorted(set(steps)) == [
-        f"make {platform}-1 ready with probe version 1" for platform in sorted(PLATFORMS)
+    made = [step for step in steps if "make ready" in step]
+    assert sorted(set(made)) == [
+        f"{platform}-1 make ready(probe@1, online=True)" for platform in sorted(PLATFORMS)
     ]
-    assert len(steps) == 8
+    assert len(made) == 8
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_each_thing_that_a_test_does_is_a_step(outcome: Outcome, platform: str) -> None:
+    steps = outcome.results[f"test_broken_promise[{platform}]"]["steps"]
+    assert [step["name"] for step in steps] == [
+        f"{platform}-1 probe publish(garden/failing, 1)",
+        f"cloud events expect(garden/failing, source={platform}-1)",
+    ]
+
+
+def test_what_failed_is_filed_by_whose_trouble_it_is(outcome: Outcome) -> None:
+    filed = {
+        name.partition("[")[0]: [label["value"] for label in result["labels"] if label["name"] == "category"]
+        for name, result in outcome.results.items()
+    }
+    assert filed == {
+        "test_a_publish_reaches_the_cloud_and_costs_one_operation": [],
+        "test_broken_promise": ["Product"],
+        "test_broken_begin": ["Test"],
+        "test_broken_off": [],
+    }
 
 
 def test_allure_is_told_the_environment_and_the_categories(outcome: Outcome) -> None:
@@ -153,14 +176,22 @@ def test_allure_is_told_the_environment_and_the_categories(outcome: Outcome) -> 
         f"device_os.{board.slot}": board.device_os for board in racks.BOARDS
     }
     assert {"hil", "python", "host"} <= set(facts)
-    assert json.loads((folder / "categories.json").read_text()) == CATEGORIES
+    for rules in (
+        json.loads((folder / "categories.json").read_text()),
+        json.loads((outcome.reports / "allurerc.json").read_text())["categories"],
+    ):
+        assert {rule["name"] for rule in rules} == set(Category)
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_what_failed_has_its_evidence(outcome: Outcome, platform: str) -> None:
     found = outcome.attachments(f"test_broken_promise[{platform}]")
     logs = [f"serial log of {platform}-1", f"cloud log of {platform}-1"]
-    assert sorted(found) == sorted([*logs, "operations", "firewall counters", "packets"])
+    assert sorted(found) == sorted([*logs, "operations", "firewall counters", "packets", "timeline"])
+    timeline = found["timeline"].read_text().splitlines()
+    assert re.search(rf" {platform}-1 make ready\(probe@1, online=True\)$", timeline[0])
+    assert re.search(rf" {platform}-1 probe publish\(garden/failing, 1\) = \d+$", timeline[-2])
+    assert re.search(r" cloud events expect\(garden/failing, source=\S+\) = garden/failing$", timeline[-1])
     assert '"app":"probe"' in found[logs[0]].read_text()
     assert "event garden/failing" in found[logs[1]].read_text()
     assert planned(platform).device_id in found[logs[1]].read_text()
@@ -183,7 +214,7 @@ def test_the_packets_of_what_failed_can_be_read(outcome: Outcome, platform: str)
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_what_could_not_begin_has_the_evidence_there_was(outcome: Outcome, platform: str) -> None:
     found = outcome.attachments(f"test_broken_begin[{platform}]")
-    assert sorted(found) == [f"cloud log of {platform}-1", f"serial log of {platform}-1"]
+    assert sorted(found) == [f"cloud log of {platform}-1", f"serial log of {platform}-1", "timeline"]
 
 
 def test_what_passed_or_was_skipped_carries_no_ballast(outcome: Outcome) -> None:

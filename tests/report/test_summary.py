@@ -75,3 +75,22 @@ def test_only_the_call_phase_makes_a_pass(when: str, outcome: str) -> None:
     summary = RunSummary()
     summary.count(when, outcome)
     assert summary.passed == 0
+
+
+def test_a_board_is_shown_as_what_people_call_it() -> None:
+    summary = RunSummary()
+    summary.boards["east"] = BoardSummary(
+        "east", "electron", "2b0041000251363131363432", "dtls", variant="E Series"
+    )
+    assert "east          E Series  2b0041000251363131363432" in "\n".join(summary.lines())
+    assert summary.as_dict()["boards"] == [
+        {
+            "slot": "east",
+            "platform": "electron",
+            "device_id": "2b0041000251363131363432",
+            "transport": "dtls",
+            "tests": 0,
+            "flashes": 0,
+            "variant": "E Series",
+        }
+    ]

@@ -16,11 +16,11 @@ import pytest
 
 from hil.device import keys
 from hil.device.platforms import UsbMode
-from hil.errors import FlashError
+from hil.errors import FlashError, ImageRefused
 from hil.rig.board import Board
 from hil.rig.images import FirmwareStore
 from hil.rig.pool import BoardPool
-from hil.rig.rigfile import Rig, find_rig, load_rig
+from hil.rig.rigfile import RigFile, find_rig, load_rig
 from hil.usb import requests
 from hil.usb.discovery import UsbWatcher
 
@@ -36,7 +36,7 @@ PLATFORMS = ("photon", "electron", "argon", "boron")
 
 
 @pytest.fixture(scope="session")
-def rig() -> Rig:
+def rig() -> RigFile:
     return load_rig(find_rig())
 
 
@@ -47,14 +47,14 @@ def watcher() -> Iterator[UsbWatcher]:
 
 
 @pytest.fixture(scope="session")
-def pool(rig: Rig, watcher: UsbWatcher) -> Iterator[BoardPool]:
+def pool(rig: RigFile, watcher: UsbWatcher) -> Iterator[BoardPool]:
     made = BoardPool(rig, watcher)
     yield made
     made.close()
 
 
 @pytest.fixture(scope="session")
-def images(rig: Rig) -> FirmwareStore:
+def images(rig: RigFile) -> FirmwareStore:
     return FirmwareStore(rig.firmware.directory)
 
 
@@ -149,9 +149,9 @@ def test_a_flash_that_breaks_off_is_named_and_the_next_one_recovers(
 def test_bad_images_are_refused_before_the_board_is_touched(argon: Board, images: FirmwareStore) -> None:
     good = images.image("probe", "1", argon.platform)
     before = argon.usb.address
-    with pytest.raises(FlashError, match="CRC"):
+    with pytest.raises(ImageRefused, match="CRC"):
         argon.flash(good.data[:-1] + bytes([good.data[-1] ^ 1]))
-    with pytest.raises(FlashError, match="another platform"):
+    with pytest.raises(ImageRefused, match="another platform"):
         argon.flash(images.image("probe", "1", load_rig(find_rig()).slots[3].board_platform))
     assert argon.usb.address == before
 

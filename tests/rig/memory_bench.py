@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from hil.device.modules import Dependency, Module, ModuleFunction, build, parse
+from hil.device.modules import NO_PRODUCT, Dependency, Module, ModuleFunction, build, parse
 from hil.device.platforms import Platform, UsbMode, by_name
 from hil.device.protobuf import Writer
 from hil.rig import board as board_module
+from hil.rig import modes
 from hil.rig.board import Board
+from hil.rig.connection import UsbTools
 from hil.rig.rigfile import SlotTable
 from hil.usb import discovery
 from hil.usb.control import ControlChannel
@@ -26,13 +28,30 @@ BUILD = "0123456789abcdef"
 
 
 def user_image(
-    platform: Platform, os_version: str = "6.2.0", *, build_id: str = BUILD, version: int = 6, needs: int = 0
+    platform: Platform,
+    os_version: str = "6.2.0",
+    *,
+    build_id: str = BUILD,
+    version: int = 6,
+    needs: int = 0,
+    own: bytes = b"",
+    product_version: int | None = None,
 ) -> bytes:
-    """A user application that says what it is; ``needs`` is the system version it depends on."""
+    """The probe, or with ``own`` an application that does not say what it is; ``needs``: a system version."""
     part = platform.user_part_for(os_version)
-    text = f"HIL-APP:probe@1\nHIL-BUILD:{build_id}\n".encode() + bytes(256)
+    text = (own or f"HIL-APP:probe@1\nHIL-BUILD:{build_id}\n".encode()) + bytes(256)
     dependencies = [Dependency(ModuleFunction.SYSTEM_PART, 1, needs)] if needs else []
-    return build(platform.id, ModuleFunction.USER_PART, part.index, version, part.start, text, dependencies)
+    return build(
+        platform.id,
+        ModuleFunction.USER_PART,
+        part.index,
+        version,
+        part.start,
+        text,
+        dependencies,
+        product_id=None if product_version is None else 4711,
+        product_version=NO_PRODUCT if product_version is None else product_version,
+    )
 
 
 class BenchBoard:
@@ -57,13 +76,16 @@ class BenchBoard:
         self.lose_at: int | None = None
         self.failing_reads = 0
         self.probe_build: str | None = BUILD
+        self.invalid = False
 
     # -- USB -----------------------------------------------------------------------------------------------
 
     def plug(self, mode: UsbMode = UsbMode.NORMAL) -> None:
         self.mode, self.address, self.plugged = mode, self.address + 1, True
         pid = self.platform.pid if mode is UsbMode.NORMAL else self.platform.dfu_pid
-        self._device = udev_board(self.slot.port, f"{pid:04x}", self.address, self.device_id)
+        self._device = udev_board(
+            self.slot.port, f"{pid:04x}", self.address, self.device_id, f"{self.platform.vid:04x}"
+        )
         self.udev.event("add", self._device)
         if mode is UsbMode.NORMAL:
             self.udev.event("add", udev_tty(self.slot.port, "ttyACM77"))
@@ -82,12 +104,14 @@ class BenchBoard:
 
     def control(self, request: int, payload: bytes) -> tuple[int, bytes]:
         del payload
+        if request == 10 and self.probe_build is None:
+            return -120, b""
         if request == 10:
             return (
                 0,
                 b'{"app":"probe","version":1,"build":"%s","os":"x","boots":1,"uptime":5}' % self._build(),
             )
-        if request in (40, 50):
+        if request in (40, 50, 60):
             self.restart(UsbMode.DFU if request == 50 else UsbMode.NORMAL)
         if request in (70, 71):
             self.listening = request == 70
@@ -100,7 +124,7 @@ class BenchBoard:
         return 0, answers[request]() if request in answers else b""
 
     def _build(self) -> bytes:
-        return (self.probe_build or "").encode()
+        return self.probe_build.encode() if self.probe_build is not None else b""
 
     def _modules(self) -> bytes:
         reply = Writer()
@@ -114,6 +138,7 @@ class BenchBoard:
             fields = Writer().uint(1, 5 if new else 3).uint(2, module.index).uint(3, module.version)
             if new:
                 fields.data(8, module.sha256).uint(11, module.size)
+                fields.fixed32(6, 30).fixed32(7, 28 if self.invalid else 30)
             else:
                 fields.uint(4, module.size - 4)
             reply.message(2 if new else 1, fields)
@@ -144,8 +169,16 @@ class BenchBoard:
         if self.failing_reads:
             self.failing_reads -= 1
             return Outcome(74, "Error during upload (LIBUSB_ERROR_OVERFLOW)")
-        file.write_bytes(self.dct[address : address + size] if alt == "1" else self.flash[address][:size])
+        file.write_bytes(self.dct[address : address + size] if alt == "1" else self._read(address, size))
         return Outcome(0, "")
+
+    def _read(self, address: int, size: int) -> bytes:
+        """Internal flash; what was never written is blank."""
+        found = bytearray(b"\xff" * size)
+        for start, data in sorted(self.flash.items()):
+            for place in range(max(start, address), min(start + len(data), address + size)):
+                found[place - address] = data[place - start]
+        return bytes(found)
 
     def _download(self, alt: str, address: int, data: bytes, on_line: Callable[[str], None]) -> Outcome:
         if self.lose_at == address:
@@ -170,15 +203,13 @@ class Bench:
         self.boards = {slot.port: BenchBoard(self.udev, slot) for slot in slots}
         for each in self.boards.values():
             each.plug()
-        monkeypatch.setattr(board_module, "ControlChannel", self._channel)
-        monkeypatch.setattr(board_module, "DfuUtil", self._dfu)
-        monkeypatch.setattr(board_module, "touch", self._touch)
-        monkeypatch.setattr(board_module, "RESTART_STABLE", 0)
+        self.tools = UsbTools(self._channel, self._dfu, self._touch)
+        monkeypatch.setattr(modes, "RESTART_STABLE", 0)
         monkeypatch.setattr(board_module, "SETTLE", 0)
-        monkeypatch.setattr(board_module, "_TOUCH_WITHIN", 0.01)
+        monkeypatch.setattr(modes, "_TOUCH_WITHIN", 0.01)
 
     def board(self, slot: SlotTable) -> Board:
-        return Board(slot, self.watcher)
+        return Board(slot, self.watcher, tools=self.tools)
 
     def _channel(self, usb: UsbBoard) -> ControlChannel:
         return ControlChannel(usb, FakeUsbTransport(self.boards[usb.port].control), sleep=lambda _: None)

@@ -6,19 +6,52 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hil import resources
+
 ROOT = Path(__file__).parents[2]
 
 
-def in_rack(state: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    launcher = [sys.executable, "-m", "hil.cli.main", "rack", "run", "--state", str(state), "--"]
+IDLE = """
+from hil.twin import Application, SystemMode
+
+class App(Application):
+    SYSTEM_MODE = SystemMode.SEMI_AUTOMATIC
+
+    def loop(self) -> None:
+        pass
+"""
+
+
+def in_rack(state: Path, *command: str, rig: Path | None = None) -> subprocess.CompletedProcess[str]:
+    options = ["--state", str(state), *(["--rig", str(rig)] if rig is not None else [])]
+    launcher = [sys.executable, "-m", "hil.cli.main", "rack", "run", *options, "--"]
     return subprocess.run([*launcher, *command], cwd=ROOT, capture_output=True, text=True, timeout=240)
 
 
-def test_the_rig_room_on_whole_boards(tmp_path: Path) -> None:
-    inner = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--noconftest", "tests/rig/inside_rack.py"]
-    done = in_rack(tmp_path, sys.executable, *inner)
+def rig_with_an_idle_application(root: Path) -> Path:
+    """The packaged rig in a project of its own, with an application that never connects."""
+    (root / "apps" / "idle").mkdir(parents=True)
+    (root / "apps" / "idle" / "twin.py").write_text(IDLE)
+    (root / "pyproject.toml").write_text('[tool.hil]\napplications = ["apps"]\n')
+    rig = root / "rig.toml"
+    rig.write_text(resources.virtual_rig().read_text())
+    return rig
+
+
+def run_inside(state: Path, file: str, rig: Path | None = None) -> str:
+    inner = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--noconftest", f"tests/rig/{file}"]
+    done = in_rack(state, sys.executable, *inner, rig=rig)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "24 passed" in done.stdout
+    return done.stdout
+
+
+def test_the_rig_room_on_whole_boards(tmp_path: Path) -> None:
+    assert "24 passed" in run_inside(tmp_path, "inside_rack.py")
+
+
+def test_boards_and_their_place_at_the_cloud(tmp_path: Path) -> None:
+    rig = rig_with_an_idle_application(tmp_path / "team")
+    assert "27 passed" in run_inside(tmp_path / "state", "inside_rack_cloud.py", rig)
 
 
 def test_boards_and_doctor_see_what_is_there(tmp_path: Path) -> None:

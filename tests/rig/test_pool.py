@@ -13,7 +13,7 @@ from hil.device.platforms import UsbMode
 from hil.errors import BoardNotFound, RigError
 from hil.rig.locks import BoardHeld, PortLock
 from hil.rig.pool import BoardPool, SlotState
-from hil.rig.rigfile import CloudTable, Rig, SlotTable
+from hil.rig.rigfile import CloudTable, RigFile, SlotTable
 from tests.rig.memory_bench import ARGON, Bench, slot
 
 ARGON_2 = slot("argon-2", "1-6", "argon", "6.2.0", device_id="e00fce68aabbccddeeff0022")
@@ -30,8 +30,13 @@ sys.stdin.read()
 
 def pool(monkeypatch: pytest.MonkeyPatch, folder: Path, *slots: SlotTable) -> tuple[BoardPool, Bench]:
     bench = Bench(monkeypatch, list(slots))
-    rig = Rig(name="test", cloud=CloudTable(host="127.0.0.1"), slots=slots)
-    made = BoardPool(rig, bench.watcher, make_lock=lambda port: PortLock(port, folder))
+    rig = RigFile(name="test", cloud=CloudTable(host="127.0.0.1"), slots=slots)
+    made = BoardPool(
+        rig,
+        bench.watcher,
+        lambda slot, _watcher: bench.board(slot),
+        make_lock=lambda port: PortLock(port, folder),
+    )
     return made, bench
 
 
@@ -146,8 +151,13 @@ def test_looking_for_the_holder_takes_nothing(tmp_path: Path) -> None:
 
 def test_boards_that_no_slot_names_are_strangers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bench = Bench(monkeypatch, [ARGON, ARGON_2])
-    rig = Rig(name="test", cloud=CloudTable(host="127.0.0.1"), slots=(ARGON,))
-    boards = BoardPool(rig, bench.watcher, make_lock=lambda port: PortLock(port, tmp_path))
+    rig = RigFile(name="test", cloud=CloudTable(host="127.0.0.1"), slots=(ARGON,))
+    boards = BoardPool(
+        rig,
+        bench.watcher,
+        lambda slot, _watcher: bench.board(slot),
+        make_lock=lambda port: PortLock(port, tmp_path),
+    )
     assert [stranger.port for stranger in boards.strangers()] == ["1-6"]
 
 

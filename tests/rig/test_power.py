@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from hil.errors import RigError, UsageError
+from hil.rig import programs
 from hil.rig.power import NoPower, UhubctlPower, cycle, power_for
 from hil.rig.rigfile import TasmotaTable
 from hil.rig.tasmota import TasmotaPower
@@ -58,6 +59,7 @@ class Plug:
     def stop(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+        self.client.on_subscribe = self.client.on_message = None  # they lead back here; see hil.rig.tasmota
 
 
 def _free_port() -> int:
@@ -146,8 +148,19 @@ def test_uhubctl_is_believed_by_the_new_state_it_prints() -> None:
 
 def test_a_missing_uhubctl_names_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(programs, "SYSTEM_FOLDERS", str(tmp_path))
     with pytest.raises(RigError, match="apt-get install uhubctl"):
         UhubctlPower("1-1", 2).off()
+
+
+def test_uhubctl_is_found_where_an_ordinary_path_does_not_look(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "uhubctl"
+    program.write_text(f"#!/bin/sh\necho '{OFF}'\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(programs, "SYSTEM_FOLDERS", str(tmp_path))
+    UhubctlPower("1-1", 2).off()
 
 
 def test_any_command_can_be_a_switch(tmp_path: Path) -> None:

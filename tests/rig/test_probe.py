@@ -7,14 +7,14 @@ import os
 import threading
 import tty
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hil.device.platforms import by_name
-from hil.errors import RigError, UsageError, WireError
-from hil.rig.images import FirmwareStore, read_image
+from hil.errors import RigError, WireError
+from hil.rig.images import read_image
+from hil.rig.modes import Mode
 from hil.rig.probe import Probe, ProbeError, ProbeInfo, PublishState, ReceivedCall, ReceivedEvent
 from hil.usb.control import ControlChannel
 from hil.usb.seriallog import SerialLog
@@ -72,7 +72,11 @@ class ProbeOnly:
     def control(self) -> ControlChannel:
         return self._channel
 
-    def expect_restart(self, action: Callable[[], object], within: float) -> None:
+    def leaving(self, restarts: bool) -> None:
+        assert not restarts
+
+    def expect_restart(self, action: Callable[[], object], within: float, mode: Mode = Mode.NORMAL) -> None:
+        assert mode is Mode.NORMAL
         assert within > 0
         action()
 
@@ -203,28 +207,3 @@ def test_an_image_tells_its_name_and_build() -> None:
     image = read_image(user_image(by_name("argon")))
     assert (image.app, image.version, image.build) == ("probe", "1", BUILD)
     assert image.module.start == 0xB4000
-
-
-def test_a_store_finds_the_newest_or_the_named_version(tmp_path: Path) -> None:
-    for version in ("1", "2", "10"):
-        folder = tmp_path / f"probe@{version}"
-        folder.mkdir()
-        (folder / "argon.bin").write_bytes(user_image(by_name("argon"), version=int(version)))
-    store = FirmwareStore(tmp_path)
-    assert store.versions("probe") == ["1", "2", "10"]
-    assert store.image("probe", None, by_name("argon")).module.version == 10
-    first = store.image("probe", "2", by_name("argon"))
-    assert first.module.version == 2
-    assert store.image("probe", "2", by_name("argon")) is first, "read once"
-
-
-def test_a_missing_or_broken_image_is_named(tmp_path: Path) -> None:
-    store = FirmwareStore(tmp_path)
-    with pytest.raises(
-        UsageError, match=r"(?s)no image of probe for Photon.*probe@1/photon.bin.*nothing of probe"
-    ):
-        store.image("probe", "1", by_name("photon"))
-    (tmp_path / "probe@1").mkdir()
-    (tmp_path / "probe@1" / "argon.bin").write_bytes(user_image(by_name("argon"))[:-1] + b"\0")
-    with pytest.raises(WireError, match=r"argon.bin is broken: module has a wrong CRC-32"):
-        store.image("probe", "1", by_name("argon"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hil.errors import UsageError
-from hil.rig.rigfile import CommandTable, TasmotaTable, UhubctlTable, find_rig, load_rig
+from hil.rig.rigfile import CommandTable, RackLimits, TasmotaTable, UhubctlTable, find_rig, load_rig
 
 RIGS = Path(__file__).parents[2] / "rigs"
 GOOD = """
@@ -53,14 +53,23 @@ def test_the_example_bench_is_valid_and_shows_every_power_switch() -> None:
     assert slots[2].variant == "E Series"
 
 
-def test_the_launcher_s_table_is_not_looked_at(tmp_path: Path) -> None:
-    path = write(tmp_path, GOOD + '[virtual]\nboards = [{ port = "1-1", anything = 1 }]\n')
-    assert load_rig(path).name == "x"
+def test_a_variant_is_the_board_s_kind_and_a_word_that_tests_ask_for() -> None:
+    slots = load_rig(RIGS / "example-bench.toml").slots
+    assert [(slot.kind, slot.offers) for slot in slots] == [
+        ("argon", frozenset({"ethernet"})),
+        ("photon", frozenset()),
+        ("E Series", frozenset({"sim", "E Series"})),
+    ]
+
+
+def test_a_debugger_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    text = mistakes(tmp_path, GOOD + 'debugger = { serial = "1" }\n')
+    assert "slots[1].debugger: no such key any more; hil drives no debugger" in text
 
 
 def test_an_unknown_key_is_named_with_its_place_and_a_suggestion(tmp_path: Path) -> None:
     text = mistakes(tmp_path, GOOD + 'adress = "10.0.0.1"\n')
-    assert "slots[1].adress: no such key, did you mean 'address'?" in text
+    assert "rig.toml:10: slots[1].adress: no such key, did you mean 'address'?" in text
     text = mistakes(tmp_path, GOOD + 'power = { kind = "uhubctl", hub = "1", port = 1, delay = 2 }\n')
     assert "slots[1].power.uhubctl.delay: no such key; known: kind, hub, port" in text
 
@@ -69,15 +78,126 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     bad = GOOD.replace('"argon"', '"argn"').replace('"6.2.0"', '"six"').replace('"1-1"', '"usb1"')
     text = mistakes(tmp_path, bad)
     assert "did you mean 'argon'?" in text
-    assert "slots[1].device_os: a Device OS release" in text
-    assert "slots[1].port: a USB port path" in text
+    assert "rig.toml:9: slots[1].device_os: a Device OS release" in text
+    assert "rig.toml:7: slots[1].port: a USB port path" in text
+    assert [line.split(":")[1] for line in text.strip().splitlines()] == ["7", "8", "9"]
 
 
-@pytest.mark.parametrize("key", ["name", "port"])
-def test_two_slots_may_not_share_a_name_or_a_port(tmp_path: Path, key: str) -> None:
-    second = '[[slots]]\nname = "b"\nport = "1-2"\nplatform = "argon"\ndevice_os = "6.2.0"\n'
-    second = second.replace('"b"', '"a"') if key == "name" else second.replace('"1-2"', '"1-1"')
-    assert f"two slots have the {key}" in mistakes(tmp_path, GOOD + second)
+def test_doubles_are_told_together_with_other_mistakes(tmp_path: Path) -> None:
+    device = 'device_id = "e00fce68aabbccddeeff0011"\n'
+    first = GOOD.replace('"6.2.0"', '"six"') + device
+    second = '[[slots]]\nname = "a"\nport = "1-1"\nplatform = "argon"\ndevice_os = "6.2.0"\n' + device
+    text = mistakes(tmp_path, first + second)
+    assert [line.strip() for line in text.strip().splitlines()] == [
+        f'{tmp_path}/rig.toml:9: slots[1].device_os: a Device OS release such as "6.2.0" is expected',
+        f"{tmp_path}/rig.toml:12: slots[2].name: slots[1] has 'a' too",
+        f"{tmp_path}/rig.toml:13: slots[2].port: slots[1] has '1-1' too",
+        f"{tmp_path}/rig.toml:16: slots[2].device_id: slots[1] has 'e00fce68aabbccddeeff0011' too",
+    ]
+
+
+LIMITS = RackLimits(("photon", "argon"), ("2.3.1", "6.2.0"), ("1-1", "1-2"))
+
+
+def refused(folder: Path, text: str) -> list[str]:
+    """What the virtual rack refuses of a rig, without the path of the file."""
+    with pytest.raises(UsageError) as caught:
+        load_rig(write(folder, text), LIMITS)
+    return [line.partition("rig.toml:")[2] for line in caught.value.found.strip().splitlines()]
+
+
+def test_a_rig_is_told_what_the_virtual_rack_cannot_be(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD.replace('"6.2.0"', '"6.2.1"'))
+    assert load_rig(path).slots[0].device_os == "6.2.1", "a real board may run any release"
+    assert refused(tmp_path, path.read_text()) == [
+        "5: slots[1].device_id: a virtual board needs one: 24 hex digits in lower case",
+        "9: slots[1].device_os: virtual boards know the releases 2.3.1, 6.2.0, did you mean '6.2.0'?",
+    ]
+    bad = GOOD.replace('"argon"', '"core"').replace('"1-1"', '"1-1.4"') + f'device_id = "{"0" * 24}"\n'
+    assert refused(tmp_path, bad) == [
+        "7: slots[1].port: the virtual rack has the ports 1-1 to 1-2",
+        "8: slots[1].platform: there is no virtual core; there are photon, argon",
+    ]
+
+
+def test_the_boards_of_the_rack_may_be_others_than_the_slots(tmp_path: Path) -> None:
+    good = '{ port = "1-1", platform = "photon", device_os = "2.3.1", device_id = "%s" }' % ("a" * 24)
+    other = good.replace("1-1", "1-2").replace("a" * 24, "b" * 24)
+    rig = load_rig(write(tmp_path, GOOD + f"[virtual]\nboards = [{good}, {other}]\n"), LIMITS)
+    assert [(board.slot, board.port, board.platform.name, board.device_id) for board in rig.boards] == [
+        ("a", "1-1", "photon", "a" * 24),
+        ("virtual-2", "1-2", "photon", "b" * 24),
+    ]
+    bad = f"[virtual]\nboards = [\n{good},\n{good.replace('photon', 'foton')},\n{{ prot = 1 }}]\n"
+    text = "\n".join(refused(tmp_path, GOOD + bad))
+    assert "13: virtual.boards[2].platform: one of core, photon" in text
+    assert "13: virtual.boards[2].device_id: virtual.boards[1] has" in text
+    assert "14: virtual.boards[3].prot: no such key, did you mean 'port'?" in text
+    assert refused(tmp_path, GOOD + "[virtual]\nboards = []\n")[0].startswith("11: virtual.boards: at least")
+
+
+def test_words_of_a_table_are_suggested(tmp_path: Path) -> None:
+    text = mistakes(tmp_path, GOOD + 'power = { kind = "uhubctrl" }\n')
+    assert "rig.toml:10: slots[1].power: one of none, uhubctl, tasmota, command" in text
+    assert "did you mean 'uhubctl'?" in text
+    text = mistakes(tmp_path, GOOD + '[network]\nkind = "servce"\n')
+    assert "rig.toml:11: network.kind: one of service, none is expected, did you mean 'service'?" in text
+
+
+def test_an_image_is_named_as_an_application_is(tmp_path: Path) -> None:
+    text = mistakes(tmp_path, GOOD + '[firmware.images]\n"green house" = "x.bin"\n')
+    assert 'rig.toml:11: firmware.images.green house: an application such as "greenhouse"' in text
+
+
+@pytest.mark.parametrize("template", ["build/{plattform}.bin", "build/{}.bin", "build/{platform.bin", "{0}"])
+def test_a_template_of_an_image_knows_the_platform_only(tmp_path: Path, template: str) -> None:
+    images = f'[firmware.images]\n"greenhouse@2" = "{template}"\n'
+    assert "rig.toml:11: firmware.images.greenhouse@2: a path is expected" in mistakes(
+        tmp_path, GOOD + images
+    )
+
+
+def test_paths_of_a_rig_are_those_of_its_project_whatever_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team, elsewhere = tmp_path / "team", tmp_path / "elsewhere"
+    (team / "rigs").mkdir(parents=True)
+    elsewhere.mkdir()
+    (team / "pyproject.toml").write_text('[tool.hil]\napplications = ["firmware", "apps"]\n')
+    text = (
+        GOOD
+        + '[firmware]\ndirectory = "target"\napplications = ["apps"]\nimages = { a = "b/{platform}.bin" }\n'
+    )
+    path = write(team / "rigs", text + '[network]\nsocket = "/run/n.sock"\n')
+    monkeypatch.chdir(elsewhere)
+    rig = load_rig(path)
+    assert rig.firmware.directory == team / "target"
+    assert rig.network.socket == Path("/run/n.sock")
+    assert rig.applications == (team / "apps", team / "firmware")
+    assert rig.path(rig.firmware.images["a"].format(platform="argon")) == team / "b/argon.bin"
+    assert load_rig(write(team / "rigs", GOOD)).firmware.directory == team / ".hil/images"
+
+
+def test_the_rig_that_comes_with_hil_belongs_to_the_project_around_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pytest.ini").touch()
+    (tmp_path / "suites").mkdir()
+    monkeypatch.chdir(tmp_path / "suites")
+    assert load_rig(RIGS / "virtual.toml").firmware.directory == tmp_path / ".hil/images"
+
+
+def test_a_rig_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some/bench.toml").touch()
+    with pytest.raises(UsageError, match=r"some is a directory\n  found: in it: bench.toml"):
+        load_rig(tmp_path / "some")
+    (tmp_path / "loop.toml").symlink_to("loop.toml")
+    with pytest.raises(UsageError, match="cannot read rig file"):
+        load_rig(tmp_path / "loop.toml")
+    (tmp_path / "other.toml").write_bytes(b"name = '\xff'\n")
+    with pytest.raises(UsageError, match="is not TOML"):
+        load_rig(tmp_path / "other.toml")
 
 
 def test_a_rig_without_slots_or_toml_or_file_says_so(tmp_path: Path) -> None:
@@ -87,9 +207,15 @@ def test_a_rig_without_slots_or_toml_or_file_says_so(tmp_path: Path) -> None:
         load_rig(tmp_path / "none.toml")
 
 
-def test_the_rig_is_the_given_one_then_the_environment_s(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rig_is_the_given_one_then_the_environment_s_then_the_project_s_then_the_virtual_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[tool.hil]\nrig = "rigs/bench.toml"\n')
     monkeypatch.setenv("HIL_RIG", "/etc/hil/bench.toml")
     assert find_rig(Path("mine.toml")) == Path("mine.toml")
     assert find_rig() == Path("/etc/hil/bench.toml")
     monkeypatch.delenv("HIL_RIG")
-    assert find_rig() == Path("rigs/virtual.toml")
+    assert find_rig() == tmp_path / "rigs/bench.toml"
+    (tmp_path / "pyproject.toml").unlink()
+    assert find_rig() == RIGS / "virtual.toml"

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from hil.device.platforms import PLATFORMS
-from hil.virtual.launch import rackbase, rackplan
+from hil.rig.rigfile import load_rig
+from hil.virtual.launch import rackbase
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HIL = [sys.executable, "-m", "hil.cli.main"]
 CLIENTS = Path(__file__).parent / "rackclients.py"
 PATIENCE = 30.0
-BOARDS = rackplan.read_plan(REPOSITORY / "rigs/virtual.toml").boards
+BOARDS = load_rig(REPOSITORY / "rigs/virtual.toml").boards
 BY_NAME = {platform.name: platform for platform in PLATFORMS}
 
 

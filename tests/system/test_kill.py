@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -114,7 +115,9 @@ def spaces(pid: int) -> set[str]:
 
 def host_rules() -> tuple[int, str]:
     """The firewall of the namespace that the tests run in; an ordinary user may not see it, nor change it."""
-    listed = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=False)
+    nft = shutil.which("nft", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")  # an ordinary PATH has no sbin
+    assert nft, "nft is needed: scripts/setup test installs it"
+    listed = subprocess.run([nft, "list", "ruleset"], capture_output=True, text=True, check=False)
     return listed.returncode, listed.stdout
 
 

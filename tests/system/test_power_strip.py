@@ -147,7 +147,7 @@ def test_a_rack_that_is_gone_is_the_bench_s_trouble(tmp_path: Path, monkeypatch:
 
 def test_the_command_outside_of_a_rack() -> None:
     done = racks.run([*racks.HIL, "rack", "power", "off", "1-1"])
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "not inside a virtual rack" in done.stderr
     assert "hil rack run -- COMMAND" in done.stderr
 

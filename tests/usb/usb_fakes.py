@@ -151,13 +151,15 @@ class FakeUdev:
         self.callback({**device[0], "ACTION": action}, device[1])
 
 
-def udev_board(port: str, pid: str, address: int, serial: str) -> tuple[Mapping[str, str], str]:
+def udev_board(
+    port: str, pid: str, address: int, serial: str, vid: str = "2b04"
+) -> tuple[Mapping[str, str], str]:
     """Properties of a usb_device as the kernel and udev give them (measured, golden uevents)."""
     return {
         "DEVPATH": f"/devices/platform/vhci_hcd.0/usb1/{port}",
         "SUBSYSTEM": "usb",
         "DEVTYPE": "usb_device",
-        "PRODUCT": f"2b04/{pid}/251",
+        "PRODUCT": f"{vid}/{pid}/251",
         "BUSNUM": "001",
         "DEVNUM": f"{address:03d}",
         "ID_PATH": f"platform-vhci_hcd.0-usb-0:{port.partition('-')[2]}",

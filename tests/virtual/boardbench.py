@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hil.device.platforms import by_name
 from hil.virtual.app.apps import ApplicationHost
+from hil.virtual.app.library import ApplicationLibrary
 from hil.virtual.deviceos.board import BoardSpec, VirtualBoard
 from hil.virtual.deviceos.cdc import NormalMode
 from hil.virtual.hardware.bootloader import Bootloader
@@ -121,14 +122,26 @@ class FakeCloud:
 class Bench:
     """One board, its port, its clock and the host's side of its control interface."""
 
-    def __init__(self, state_dir: Path, name: str = "argon", device_os: str = "") -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        name: str = "argon",
+        device_os: str = "",
+        library: ApplicationLibrary | None = None,
+    ) -> None:
         default_os, device_id = BOARDS[name]
         self.clock = ManualScheduler()
         self.port = FakePort()
         self.clouds: list[FakeCloud] = []
         spec = BoardSpec(f"{name}-1", "1-1", by_name(name), device_os or default_os, device_id)
         self.board = VirtualBoard(
-            spec, self.port, NoNetwork(), state_dir, make_cloud=self._make_cloud, scheduler=self.clock
+            spec,
+            self.port,
+            NoNetwork(),
+            state_dir,
+            library=library,
+            make_cloud=self._make_cloud,
+            scheduler=self.clock,
         )
         self.board.power_on()
 

@@ -14,7 +14,7 @@ from hil.virtual.app.apps import (
     ApplicationImage,
     Subscription,
 )
-from hil.virtual.app.thread import ApplicationFault
+from hil.virtual.app.thread import ApplicationFault, Unregistered
 from hil.virtual.app.wiring import AckMode, Application, Publication, PublishState, Wiring
 from hil.wire.messages import VariableType
 from tests.virtual.cloudbench import FakeFacts
@@ -42,6 +42,7 @@ class FakeCloud:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.ready = threading.Event()
 
     def connect(self) -> None:
         self.asked.append("connect")
@@ -61,6 +62,7 @@ class FakeCloud:
 
     def application_ready(self) -> None:
         self.asked.append("ready")
+        self.ready.set()
 
 
 def host(factory: type[Application] = Quiet, *, image: ApplicationImage | None = None) -> ApplicationHost:
@@ -85,7 +87,6 @@ def test_setup_runs_on_the_thread_of_everything_else() -> None:
     running.start()
     assert running.setup_done.wait(WITHIN)
     result = running.call("f", "ü".encode())
-    assert result is not None
     assert result.result(WITHIN) == 1
     assert threads[0] == threads[1] != threading.get_ident()
     running.stop()
@@ -101,7 +102,7 @@ def test_setup_that_fails_is_logged_and_the_board_goes_on() -> None:
     running = host(App)
     running.start()
     assert running.setup_done.wait(WITHIN)
-    assert running.read(running.variables["v"]).result(WITHIN) == 7
+    assert running.read("v").result(WITHIN) == (VariableType.INT, 7)
     running.stop()
     assert any("KeyError" in line for line in running._facts.lines)  # type: ignore[attr-defined]
 
@@ -181,7 +182,8 @@ def test_without_an_application() -> None:
     assert running.setup_done.is_set()
     assert running.control_request(b"{}").result(0) == (-120, b"")
     assert running.describe().to_json() == b'{"f":[],"v":{}}'
-    assert running.call("f", b"") is None
+    with pytest.raises(Unregistered):
+        running.call("f", b"").result(WITHIN)
     running.serial_received(b"x")
     running.deliver("event", b"")
     running.stop()

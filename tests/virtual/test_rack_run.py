@@ -18,9 +18,10 @@ import pytest
 from click.testing import CliRunner
 
 from hil.cli.rack import command as rack_command
-from hil.errors import UsageError
+from hil.rig.rigfile import load_rig
 from hil.virtual.kernel import trouble
-from hil.virtual.launch import rackbase, rackplan
+from hil.virtual.launch import rackbase
+from hil.virtual.launch.limits import rack_limits
 from hil.virtual.launch.probe import probe
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -210,7 +211,7 @@ def test_joining_a_running_rack_from_outside_and_from_inside() -> None:
 
 def test_a_rack_in_a_rack_is_refused() -> None:
     result = run(*HIL, "run", "--rig", str(REPOSITORY / "rigs/virtual.toml"), "--", "true")
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "already runs inside a virtual rack" in result.stderr
 
 
@@ -284,37 +285,79 @@ def test_a_key_reaches_a_plain_command_once() -> None:
     assert terminal.status() == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("boards = 1", "names no boards"),
-        ("[[slots]]\nname = 'a'\nport = '1-1'", "is incomplete"),
-        ("x = ", "is not TOML"),
-        ("[[slots]]\nport='1-1'\nplatform='zebra'\ndevice_os='1.0.0'\ndevice_id='%s'" % ("0" * 24), "zebra"),
-        ("[[slots]]\nport='1-1'\nplatform='argon'\ndevice_os='1.0.0'\ndevice_id='12'", "24 hex digits"),
-    ],
-)
-def test_a_wrong_rig_is_refused_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+BOARD = "[[slots]]\nname='%s'\nport='%s'\nplatform='%s'\ndevice_os='%s'\ndevice_id='%s'\n"
+HEAD = "name = 'x'\n[cloud]\nhost = '198.18.0.2'\n"
+
+
+def refusal(tmp_path: Path, text: str) -> list[str]:
+    """What `hil rack run` says of a rig, without the path of the file; no rack is started."""
     rig = tmp_path / "rig.toml"
     rig.write_text(text)
-    with pytest.raises(UsageError, match=said):
-        rackplan.read_plan(rig)
+    result = CliRunner().invoke(
+        rack_command, ["run", "--rig", str(rig), "--state", str(tmp_path), "--", "true"]
+    )
+    assert result.exit_code == 2
+    assert not (tmp_path / "lock").exists(), "the mistakes are told before anything is made"
+    return [line.partition("rig.toml:")[2] for line in result.output.splitlines() if "rig.toml:" in line]
 
 
-def test_the_rig_of_the_house_has_four_boards_and_a_table_may_list_others(tmp_path: Path) -> None:
-    plan = rackplan.read_plan(REPOSITORY / "rigs/virtual.toml")
-    assert (plan.boards[0].slot, plan.boards[0].port) == ("photon-1", "1-1")
-    assert len(plan.boards) == 4
-    rig = tmp_path / "rig.toml"
-    entry = "{port='1-5', platform='xenon-not', device_os='2.3.1', device_id='%s'}" % ("a" * 24)
-    rig.write_text(f"[virtual]\nboards = [{entry.replace('xenon-not', 'boron')}]\n")
-    assert rackplan.read_plan(rig).boards[0].port == "1-5"
+def test_a_wrong_rig_is_refused_before_the_rack_starts_with_every_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HIL_RACK", raising=False)
+    good = BOARD % ("a", "1-1", "argon", "6.2.0", "a" * 24)
+    bad = BOARD % ("b", "1-32", "core", "6.3.0", "b" * 23)
+    releases = "2.3.1, 3.0.0, 3.1.0, 3.3.1, 4.0.0, 5.0.0, 5.5.0, 5.9.0, 6.2.0"
+    assert refusal(tmp_path, HEAD + good + bad) == [
+        "12: slots[2].port: the virtual rack has the ports 1-1 to 1-31",
+        "13: slots[2].platform: there is no virtual core; there are photon, p1, electron, argon, boron, bsom, "
+        "b5som, tracker",
+        f"14: slots[2].device_os: virtual boards know the releases {releases}, did you mean '6.2.0'?",
+        "15: slots[2].device_id: 24 hex digits in lower case are expected",
+    ]
+    assert refusal(tmp_path, HEAD) == [" slots: this key is missing"]
 
 
-def test_a_rig_that_is_not_there() -> None:
+def test_the_rig_of_the_house_has_four_boards_that_the_rack_can_be() -> None:
+    rig = load_rig(REPOSITORY / "rigs/virtual.toml", rack_limits())
+    assert [(board.slot, board.port) for board in rig.boards] == [
+        ("photon-1", "1-1"),
+        ("electron-1", "1-2"),
+        ("argon-1", "1-3"),
+        ("boron-1", "1-4"),
+    ]
+
+
+def test_a_rig_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HIL_RACK", raising=False)
     result = CliRunner().invoke(rack_command, ["run", "--rig", "/no/such/rig.toml", "--", "true"])
-    assert result.exit_code == 1
-    assert "cannot read the rig file" in result.output
+    assert result.exit_code == 2
+    assert "no rig file /no/such/rig.toml" in result.output
+
+
+def test_a_state_directory_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HIL_RACK", raising=False)
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(rack_command, ["run", "--state", "file/state", "--", "true"])
+    assert result.exit_code == 2
+    assert "cannot write file/state" in result.output
+
+
+def test_a_rack_has_as_many_ports_as_its_rig_asks_for(tmp_path: Path) -> None:
+    rig = tmp_path / "rig.toml"
+    rig.write_text(HEAD + BOARD % ("far", "1-12", "photon", "2.3.1", "a" * 24))
+    command = [*HIL, "run", "--rig", str(rig), "--state", "state", "--"]
+    look = "cd /sys/bus/usb/devices; cat usb1/maxchild 1-12/idProduct; lsusb -v -d 1d6b: | grep nNbrPorts"
+    result = subprocess.run(
+        [*command, "sh", "-c", look],
+        env=environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.stdout.split() == ["12", "c006", "nNbrPorts", "12"], result.stderr
 
 
 def test_a_rack_of_boards_and_a_second_on_the_same_memory(tmp_path: Path) -> None:

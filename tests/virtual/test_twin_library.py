@@ -96,9 +96,16 @@ def test_what_was_edited_is_loaded_anew_and_has_another_build(tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["nothing", "../probe", "", "probe/..", ".", "..", "probe.twin"])
 def test_other_names_are_the_callers_mistake(tmp_path: Path, name: str) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
     with pytest.raises(NoTwin) as caught:
-        ApplicationLibrary([tmp_path / "inner"]).load(name)
-    assert str(tmp_path / "inner") in caught.value.found
+        ApplicationLibrary([inner]).load(name)
+    assert str(inner) in caught.value.found
+
+
+def test_a_folder_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="firmwre"):
+        ApplicationLibrary([tmp_path / "firmwre"])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hil.cloud.state.names import DeviceRef, device_id_of
 from hil.cloud.state.registry import pem_to_spki, transport_of_key
 from hil.cloud.state.users import User
 from hil.device.platforms import Transport, by_name
-from hil.errors import Refused
+from hil.errors import NotOwner, Refused
 
 # What a device provisioned by its key alone is taken for until its Hello says better.
 _LIKELY_PLATFORM = {Transport.TCP: by_name("photon").id, Transport.DTLS: by_name("argon").id}
@@ -73,7 +73,7 @@ class Devices:
         if device is None:
             self._registry.register(device_id, platform_id=_LIKELY_PLATFORM[transport], owner=None)
         elif device.owner not in (None, user.name):
-            raise Refused("That belongs to someone else.")
+            raise NotOwner
         self._registry.set_key(device_id, spki)
         self._sessions.drop_if_key_changed(self._registry.require(device_id))
 

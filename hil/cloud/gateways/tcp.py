@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import cast
 
 from hil.clock import Timer
+from hil.cloud.gateways.listening import listener
 from hil.cloud.session.identity import fingerprint, may_connect
 from hil.cloud.session.services import Services
 from hil.cloud.session.session import DeviceSession
 from hil.device.platforms import Transport
-from hil.errors import CloudError, WireError
+from hil.errors import WireError
 from hil.wire.tcp.connection import TcpServerSession
 
 MakeSession = Callable[["TcpLink"], DeviceSession]
@@ -30,14 +31,11 @@ class TcpGateway:
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the real port."""
         loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(
-                lambda: TcpLink(self._services, self._make_session, self.links), host, port, backlog=1024
-            )
-        except OSError as error:
-            raise CloudError(
-                f"cannot listen on TCP {host}:{port}", found=str(error), hint="choose another port"
-            ) from error
+        self._server = await loop.create_server(
+            lambda: TcpLink(self._services, self._make_session, self.links),
+            sock=listener("TCP", host, port, "tcp_port"),
+            backlog=1024,
+        )
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:

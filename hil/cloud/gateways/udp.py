@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
+from hil.cloud.gateways.listening import listener
 from hil.cloud.gateways.udplink import Address, UdpLink
 from hil.cloud.session.identity import fingerprint, may_connect
 from hil.cloud.session.services import Services
@@ -22,7 +23,6 @@ from hil.cloud.session.session import DeviceSession
 from hil.cloud.state.sessionstore import SessionStore, StoredSession
 from hil.device.keys import private_der
 from hil.device.platforms import Transport
-from hil.errors import CloudError
 from hil.wire.dtls import BadRecord, ContentType, Form, Incoming, ServerConnection, classify
 
 MAX_HANDSHAKES = 1000  # under way at once; beyond, the oldest is dropped
@@ -53,13 +53,8 @@ class UdpGateway(asyncio.DatagramProtocol):
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the real port."""
         loop = asyncio.get_running_loop()
-        try:
-            self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
-        except OSError as error:
-            raise CloudError(
-                f"cannot listen on UDP {host}:{port}", found=str(error), hint="choose another port"
-            ) from error
-        sock = self._transport.get_extra_info("socket")
+        sock = listener("UDP", host, port, "udp_port")
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         return int(sock.getsockname()[1])
 

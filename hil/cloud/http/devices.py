@@ -6,11 +6,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from hil.cloud.http.call import Call, signed_in
-from hil.cloud.http.errors import SOMEONE_ELSES, ApiError, bad_request
+from hil.cloud.http.errors import ApiError, bad_request
 from hil.cloud.http.flash import flash
 from hil.cloud.http.shapes import device_json, iso_time
 from hil.cloud.state.devices import DeviceView
 from hil.cloud.state.names import is_device_id
+from hil.errors import NotOwner
 
 
 async def listing(call: Call) -> Response:
@@ -77,7 +78,7 @@ async def claim(call: Call) -> Response:
         raise bad_request("id must be 24 hex digits")
     if call.body.flag("request_transfer", False):
         raise ApiError(
-            403, SOMEONE_ELSES, "this cloud passes no transfer requests on: its owner must give it up"
+            403, NotOwner().what, "this cloud passes no transfer requests on: its owner must give it up"
         )
     view = call.cloud.devices.claim(call.user, device_id)
     return JSONResponse(

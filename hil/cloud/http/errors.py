@@ -15,13 +15,22 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
 from hil.cloud.http.state import state_of
-from hil.errors import DeviceOffline, DeviceTimeout, HilError, NotFound, Refused, UsageError, WireError
+from hil.errors import (
+    DeviceOffline,
+    DeviceTimeout,
+    HilError,
+    NotFound,
+    NotOwner,
+    Refused,
+    Signal,
+    UsageError,
+    WireError,
+)
 
-SOMEONE_ELSES = "That belongs to someone else."  # particle-cli looks for exactly this
 UNKNOWN_DEVICE = "I didn't recognize that device name or ID"
 
 
-class ApiError(Exception):
+class ApiError(Signal):
     """An answer that is not a success.
 
     ``error`` is a code or a sentence, ``description`` what a person should read, ``extra`` more keys of the
@@ -65,7 +74,7 @@ def translate(error: HilError, offline_status: int) -> ApiError:
             return ApiError(408, "Timed out.", error.what)
         case NotFound():
             return ApiError(404, error.what, extra={"info": error.what})
-        case Refused() if error.what == SOMEONE_ELSES:
+        case NotOwner():
             return ApiError(403, error.what)
         case Refused() | UsageError() | WireError():
             return ApiError(400, error.what, text)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.applications import Starlette
 
+from hil.cloud.gateways.listening import listener
 from hil.cloud.http.state import HttpState
-from hil.errors import CloudError
 
 _LAST_WORDS = 2  # seconds that answers under way may still take when the server stops
 
@@ -80,18 +80,6 @@ class Server:
 
 async def serve(app: Starlette, host: str = "127.0.0.1", port: int = 0) -> Server:
     """Serve ``app`` on ``host`` and ``port`` (0: any free one) until :meth:`Server.stop`. Raises ``CloudError``."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise CloudError(
-            f"the HTTP API cannot listen on {host} port {port}",
-            found=str(error),
-            hint="choose another port, or 0 for any free one",
-        ) from error
-    server = Server(app, listener)
+    server = Server(app, listener("TCP", host, port, "http_port"))
     await server.start()
     return server

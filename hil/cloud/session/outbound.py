@@ -15,7 +15,7 @@ from hil.cloud.state.names import subscription_matches
 from hil.cloud.state.payload import is_structured, is_text
 from hil.device.platforms import by_name, event_data_limit
 from hil.device.releases import version_tuple
-from hil.errors import DeviceOffline, DeviceTimeout, NotFound, Refused
+from hil.errors import AccountPaused, DeviceOffline, DeviceTimeout, NotFound, Refused
 from hil.wire.coap.message import Code, ContentFormat, Message, Type, code_text, encode, ping
 from hil.wire.messages import (
     Subscription,
@@ -219,7 +219,7 @@ async def _ask(
 ) -> Message:
     """One billable request and its answer; one at a time per device."""
     if not session.services.meters.allowed(charge):
-        raise Refused("the account is paused: its Data Operations are used up")
+        raise AccountPaused
     async with session.turn:
         if session.updater is not None:
             raise Refused(f"{what}: the device is being updated", hint="ask again when the update is over")

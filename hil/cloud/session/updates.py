@@ -14,7 +14,7 @@ from hil.cloud.session.session import DeviceSession
 from hil.cloud.state.devices import Device, application_hash
 from hil.device.modules import Module, ModuleFunction, parse
 from hil.device.platforms import Transport
-from hil.errors import DeviceOffline, Refused, WireError
+from hil.errors import DeviceOffline, Refused, WireError, WrongPlatform
 from hil.wire.coap.message import Message
 from hil.wire.messages.hello import HelloFlag
 from hil.wire.ota.common import CHUNK_SIZE, OtaSender
@@ -49,7 +49,7 @@ def checked_module(session: DeviceSession, binary: bytes) -> Module:
     device, platform = session.device, session.platform
     if device is not None and module.platform_id != device.platform_id:
         name = platform.name if platform else "platform"
-        raise Refused(
+        raise WrongPlatform(
             "the firmware is for another platform",
             expected=f"{name} ({device.platform_id})",
             found=str(module.platform_id),

@@ -15,7 +15,7 @@ from hil.cloud.state.names import device_id_of, is_device_id
 from hil.cloud.state.store import Row, Store
 from hil.device.keys import EC_PUBLIC_SIZE, load_public
 from hil.device.platforms import Transport
-from hil.errors import NotFound, Refused, UsageError, WireError
+from hil.errors import NotFound, NotOwner, Refused, UsageError, WireError
 from hil.wire.messages import Subscription
 from hil.wire.messages.description import ApplicationDescribe
 from hil.wire.messages.hello import Hello
@@ -162,12 +162,12 @@ class Registry:
         return [device for device in self._devices.values() if device.owner == owner]
 
     def find(self, owner: str, id_or_name: str) -> Device:
-        """A device by id, or one of the owner's by name. Raises ``NotFound``; ``Refused`` if not the owner's."""
+        """A device by id, or one of the owner's by name. Raises ``NotFound``; ``NotOwner`` if not the owner's."""
         lowered = id_or_name.lower()
         if is_device_id(lowered) and lowered in self._devices:
             device = self._devices[lowered]
             if device.owner != owner:
-                raise Refused("That belongs to someone else.")
+                raise NotOwner
             return device
         for device in self.of_owner(owner):
             if device.name == id_or_name:
@@ -177,10 +177,10 @@ class Registry:
     # Ownership
 
     def claim(self, owner: str, device_id: str) -> Device:
-        """Give an unowned device to ``owner``. Raises ``Refused`` when it is somebody else's."""
+        """Give an unowned device to ``owner``. Raises ``NotOwner`` when it is somebody else's."""
         device = self.require(device_id)
         if device.owner not in (None, owner):
-            raise Refused("That belongs to someone else.")
+            raise NotOwner
         self._set(device, owner=owner)
         return device
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from hil.cloud.state.store import keeping
 from hil.device.keys import (
     PrivateKey,
     generate_server_ec,
@@ -50,7 +51,13 @@ class ServerKeys:
 
     @classmethod
     def load_or_create(cls, directory: Path) -> ServerKeys:
-        """The keys in ``directory``; made there when it has none."""
+        """The keys in ``directory``; made there when it has none. Raises ``UsageError`` where that cannot be."""
+        with keeping(directory):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return cls._load_or_create(directory)
+
+    @classmethod
+    def _load_or_create(cls, directory: Path) -> ServerKeys:
         rsa_path, ec_path = directory / _RSA_FILE, directory / _EC_FILE
         rsa_key = _load(rsa_path) if rsa_path.exists() else _save(rsa_path, generate_server_rsa())
         ec_key = _load(ec_path) if ec_path.exists() else _save(ec_path, generate_server_ec())

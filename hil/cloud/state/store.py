@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hil.errors import UsageError
+from hil.errors import StateInUse, UsageError
 
 Row = sqlite3.Row
 
@@ -31,12 +31,20 @@ class Store:
 
     def __init__(self, directory: Path, now: Callable[[], float] = time.time) -> None:
         self.now = now
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory = directory
         self.path = directory / "cloud.sqlite"
-        self._lock_fd = _claim(directory / "cloud.lock")
         self._guard = threading.RLock()
         self._depth = 0
+        with keeping(directory):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock_fd = _claim(directory / "cloud.lock")
+            try:
+                self._open()
+            except BaseException:
+                os.close(self._lock_fd)
+                raise
+
+    def _open(self) -> None:
         # Sessions and tokens are secrets: the file must not be readable by others from its first byte on.
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -110,13 +118,26 @@ class Store:
         os.close(self._lock_fd)
 
 
+@contextmanager
+def keeping(directory: Path) -> Iterator[None]:
+    """Around what opens or makes files of a cloud's state. Raises ``UsageError`` where they cannot be had."""
+    try:
+        yield
+    except (OSError, sqlite3.DatabaseError) as error:
+        raise UsageError(
+            f"the cloud cannot keep its state in {directory}",
+            found=f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else str(error),
+            hint="mend that, or name another directory: --state of `hil cloud`, --cloud-state of pytest",
+        ) from error
+
+
 def _claim(path: Path) -> int:
     fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
-        raise UsageError(
+        raise StateInUse(
             f"another cloud uses {path.parent}",
             expected="one cloud per state directory",
             hint="stop it, or choose another state directory",

@@ -5,6 +5,7 @@ A failed expectation says what was seen instead.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from hil.cloud.billing.ledger import Operation
 from hil.cloud.state.events import CloudEvent
 from hil.cloud.state.journal import Journal
 from hil.cloud.state.names import DeviceRef, device_id_of
+from hil.observe import verb
 
 _SHOWN = 20  # events in the message of a failed expectation
 
@@ -27,9 +29,16 @@ class Mark:
     lines: int
     at: float
 
+    @property
+    def name(self) -> str:
+        """The mark as reports show it: its time of day."""
+        return time.strftime("%H:%M:%S", time.localtime(self.at))
+
 
 class EventLog:
     """The events of one cloud, of every owner. ``begin`` sets where "since the start of the test" is."""
+
+    actor = "cloud events"
 
     def __init__(self, journal: Journal[CloudEvent], mark: Callable[[], Mark]) -> None:
         self._journal = journal
@@ -57,6 +66,7 @@ class EventLog:
             if event.name.startswith(prefix) and device_id in (None, event.device_id)
         ]
 
+    @verb
     def expect(
         self,
         name: str,
@@ -76,6 +86,7 @@ class EventLog:
             raise AssertionError(self._missed(name, data, source, within, position))
         return event
 
+    @verb
     def absent(
         self, name: str, *, source: DeviceRef | None = None, within: float, since: Mark | None = None
     ) -> bool:
@@ -115,6 +126,8 @@ def _wanted(name: str, data: str | None, source: DeviceRef | None) -> Callable[[
 class OperationsView:
     """The Data Operations of one cloud."""
 
+    actor = "operations"
+
     def __init__(self, journal: Journal[Operation], mark: Callable[[], Mark]) -> None:
         self._journal = journal
         self._mark = mark
@@ -130,6 +143,10 @@ class OperationsView:
         """This moment, to look back to."""
         return self._mark()
 
+    def from_here(self) -> Spending:
+        """What is spent from this moment on."""
+        return Spending(self, self._mark())
+
     def rows(self, since: Mark | None = None, device: DeviceRef | None = None) -> list[Operation]:
         """One row per billable thing, oldest first."""
         device_id = device_id_of(device) if device is not None else None
@@ -144,6 +161,7 @@ class OperationsView:
             total[row.kind] += row.count
         return dict(total)
 
+    @verb
     def expect(
         self, spent: dict[str, int], *, within: float = 5.0, since: Mark | None = None
     ) -> list[Operation]:
@@ -154,3 +172,19 @@ class OperationsView:
                 "\n".join([f"expected {spent}, spent {self.spent(since)}:", *(causes or ["  nothing"])])
             )
         return self.rows(since)
+
+
+class Spending:
+    """The Data Operations since one moment, such as the beginning of a test."""
+
+    def __init__(self, view: OperationsView, since: Mark) -> None:
+        self._view = view
+        self._since = since
+
+    def spent(self, device: DeviceRef | None = None) -> dict[str, int]:
+        """Operations by kind, of one device or of all; empty when nothing was spent."""
+        return self._view.spent(self._since, device)
+
+    def rows(self, device: DeviceRef | None = None) -> list[Operation]:
+        """The rows of the ledger, each with its cause, oldest first."""
+        return self._view.rows(self._since, device)

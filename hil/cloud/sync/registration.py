@@ -5,11 +5,13 @@ from __future__ import annotations
 from hil.cloud.state.devices import DeviceView
 from hil.cloud.state.names import DeviceRef
 from hil.cloud.sync.running import Running
+from hil.observe import verb
 
 
 class Registration(Running):
     """Users, their tokens, and devices with their keys."""
 
+    @verb
     def create_user(self, name: str, password: str) -> None:
         """A new account. Raises ``Refused`` when it exists with a password."""
         self._background.call(self.core.users.create, name, password)
@@ -19,6 +21,7 @@ class Registration(Running):
         self._background.call(self.core.users.ensure, user)
         return self._background.call(self.core.users.issue_token, user, 0).token
 
+    @verb
     def register(
         self,
         device_id: str,

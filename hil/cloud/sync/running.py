@@ -19,6 +19,8 @@ from hil.errors import UsageError
 class Running:
     """What all parts of the synchronous face share: the cloud, its thread, and where its logs are now."""
 
+    actor = "cloud"
+
     def __init__(self, config: CloudConfig | None = None, clock: Clock | None = None) -> None:
         self.config = config or CloudConfig()
         self._clock = clock

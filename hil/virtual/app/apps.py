@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from hil.virtual.app.library import BrokenTwin, place_in_twin
-from hil.virtual.app.thread import ApplicationThread
+from hil.virtual.app.thread import ApplicationThread, Unregistered
 from hil.virtual.app.wiring import (
     ERROR_NOT_SUPPORTED,
     MAX_APPLICATION_SUBSCRIPTIONS,
@@ -35,6 +35,8 @@ from hil.wire.messages import VariableType
 from hil.wire.messages.description import ApplicationDescribe
 
 MAX_NAME = 64  # protocol fact sheet section 6, function and variable names since 0.8.0
+T = TypeVar("T")
+
 LOOP_PACE = 0.01  # seconds from one loop() to the next: a loop that returns at once must not burn a core
 _COMPLAINT_PAUSE = 1.0  # seconds until the same error is said again
 _KINDS = {
@@ -175,6 +177,7 @@ class ApplicationHost:
     def _live(self, application: Application) -> None:
         if self._mode is SystemMode.AUTOMATIC and not self._threaded:
             self._thread.serve_until(lambda: self._met_cloud)
+        self._thread.open()
         self._attempt("setup()", application.setup)
         self.setup_done.set()
         self._dial()
@@ -244,25 +247,42 @@ class ApplicationHost:
         """What the application subscribed to, in order."""
         return list(self.subscriptions)
 
-    def call(self, name: str, argument: bytes) -> Future[int] | None:
-        """Call a function; ``None`` when there is none of that name."""
-        handler = self.functions.get(name)
-        if handler is None:
-            return None
+    def call(self, name: str, argument: bytes) -> Future[int]:
+        """Call a function, once the application is up. ``Unregistered`` when there is none of that name."""
         text = argument.decode("utf-8", "replace")
-        return self._thread.submit(f"function {name}", lambda: _whole(handler(text)), cloud=True)
 
-    def read(self, variable: Variable) -> Future[VariableValue]:
-        """Read a variable."""
-        kind, read = variable.kind, variable.read
-        return self._thread.submit("a variable", lambda: _of_kind(kind, read()), cloud=True)
+        def run() -> int:
+            return _whole(_registered(self.functions, name)(text))
+
+        if self._lacks(self.functions, name):
+            return _failed(name)
+        return self._thread.submit(f"function {name}", run, cloud=True)
+
+    def read(self, name: str) -> Future[tuple[VariableType, VariableValue]]:
+        """Read a variable: its type and value. ``Unregistered`` when there is none of that name."""
+
+        def run() -> tuple[VariableType, VariableValue]:
+            variable = _registered(self.variables, name)
+            return variable.kind, _of_kind(variable.kind, variable.read())
+
+        if self._lacks(self.variables, name):
+            return _failed(name)
+        return self._thread.submit(f"variable {name}", run, cloud=True)
+
+    def _lacks(self, registered: Mapping[str, object], name: str) -> bool:
+        """Whether it is certain already, whatever the application is busy with."""
+        return self.setup_done.is_set() and name not in registered
 
     def deliver(self, name: str, data: bytes) -> None:
         """Hand an event to every handler whose prefix matches."""
-        for subscription in self.registered_subscriptions():
-            if name.startswith(subscription.prefix):
-                handler = partial(subscription.handler, name, data)
-                self._thread.submit(f"the handler of event {name}", handler, cloud=True)
+
+        def run() -> None:
+            for subscription in self.registered_subscriptions():
+                if name.startswith(subscription.prefix):
+                    handler = partial(subscription.handler, name, data)
+                    self._attempt(f"the handler of event {name}", handler)
+
+        self._thread.submit(f"event {name}", run, cloud=True)
 
     # -- Wiring ------------------------------------------------------------------------------------
 
@@ -362,6 +382,19 @@ class ApplicationHost:
 
     def sleep(self, seconds: float) -> None:
         self._facts.request_sleep(seconds)
+
+
+def _registered(table: Mapping[str, T], name: str) -> T:
+    try:
+        return table[name]
+    except KeyError:
+        raise Unregistered(name) from None
+
+
+def _failed(name: str) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_exception(Unregistered(name))
+    return future
 
 
 def _told(error: BaseException) -> str:

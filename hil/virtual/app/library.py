@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from hil import resources
 from hil.errors import UsageError
 from hil.virtual.app.wiring import Application, SystemMode
 
-OWN = Path(__file__).resolve().parents[3] / "firmware"
 TWIN = "twin.py"
 _MARK = "_hil_twin_"
 _LOADING = threading.Lock()  # sys.path and sys.modules belong to the whole process
@@ -40,11 +40,21 @@ class _Loaded:
 
 
 class ApplicationLibrary:
-    """The twins below ``folders``, searched in order, then those that come with the harness."""
+    """The twins below ``folders``, searched in order, then those that come with the harness.
+
+    Raises ``UsageError`` for a folder that is not there.
+    """
 
     def __init__(self, folders: Sequence[Path] = ()) -> None:
+        for folder in folders:
+            if not folder.is_dir():
+                raise UsageError(
+                    f"no folder of applications {folder}",
+                    expected=f"a folder with <application>/{TWIN}",
+                    hint="correct `applications` in the rig file or in [tool.hil] of pyproject.toml",
+                )
         found = [folder.absolute() for folder in folders]
-        self.folders = tuple(dict.fromkeys([*found, OWN]))
+        self.folders = tuple(dict.fromkeys([*found, resources.folder("firmware")]))
         self._loaded: dict[Path, _Loaded] = {}
 
     def names(self) -> list[str]:

@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 from hil.clock import Clock
+from hil.errors import Signal
 
 T = TypeVar("T")
 _LONGEST_WAIT = 0.2  # real seconds that an advance waits for an application
@@ -22,8 +23,12 @@ Complain = Callable[[str, BaseException], None]
 """Told what the application was doing and what it raised."""
 
 
-class ApplicationFault(Exception):
+class ApplicationFault(Signal):
     """The application raised an error, or ended before it got to the work."""
+
+
+class Unregistered(ApplicationFault):
+    """The application has no function or variable of that name."""
 
 
 class ApplicationEnded(BaseException):
@@ -44,6 +49,9 @@ class Job(Generic[T]):
         wanted = self.future.set_running_or_notify_cancel()
         try:
             result = self._function()
+        except Unregistered as error:
+            if wanted:
+                self.future.set_exception(error)
         except Exception as error:
             complain(self.what, error)
             if wanted:
@@ -65,10 +73,10 @@ class Job(Generic[T]):
 class ApplicationThread:
     """Runs ``life`` and the jobs submitted to it, one at a time.
 
-    ``life`` calls ``serve`` or ``process`` where jobs may run. With ``manual`` those of the cloud run in ``process``
-    alone. ``complain`` hears of jobs that raise. A ``pause`` lasts as long as ``clock`` says. Between two turns of a
-    loop passes real time, since a loop that polls would stop an advance at every turn; it gets one turn at each moment
-    at which an advance stops for something else.
+    ``life`` calls ``serve`` or ``process`` where jobs may run; those of the cloud are kept back until it calls
+    ``open``, and with ``manual`` they run in ``process`` alone. ``complain`` hears of jobs that raise. A
+    ``pause`` lasts as long as ``clock`` says. Between two turns of a loop passes real time, since a loop that polls
+    would stop an advance at every turn; it gets one turn at each moment at which an advance stops for something else.
     """
 
     def __init__(self, complain: Complain, clock: Clock, *, manual: bool = False) -> None:
@@ -76,7 +84,8 @@ class ApplicationThread:
         self._clock = clock
         self._manual = manual
         self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
-        self._kept: deque[Job[Any]] = deque()  # the cloud's, until the application processes them
+        self._kept: deque[Job[Any]] = deque()  # the cloud's, until the application is open to them
+        self._keeps = True
         self._lock = threading.Condition()
         self._ended = threading.Event()
         self._pauses: set[threading.Event] = set()  # of jobs, and of other threads
@@ -151,6 +160,10 @@ class ApplicationThread:
 
     # -- on the thread -----------------------------------------------------------------------------
 
+    def open(self) -> None:
+        """The application may be asked by the cloud from now on."""
+        self._keeps = self._manual
+
     def serve(self, seconds: float | None = None) -> None:
         """Run jobs as they come, for ``seconds`` (no end without them); one that waits is always run."""
         deadline = None if seconds is None else time.monotonic() + seconds
@@ -208,6 +221,9 @@ class ApplicationThread:
 
     def _serve_one(self, timeout: float | None) -> bool:
         """Run the next job; false when none came within ``timeout``. Raises ``ApplicationEnded``."""
+        if self._kept and not self._keeps:
+            self._run(self._kept.popleft())
+            return True
         self._set_waiting(self._jobs.empty)
         try:
             job = self._jobs.get(timeout=None if timeout is None else max(0.0, timeout))
@@ -217,7 +233,7 @@ class ApplicationThread:
         if job is None:
             self._jobs.put(None)  # for whoever asks next
             raise ApplicationEnded
-        if self._manual and job.cloud:
+        if self._keeps and job.cloud:
             self._kept.append(job)
         else:
             self._run(job)

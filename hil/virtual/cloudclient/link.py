@@ -14,7 +14,7 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from hil.device.keys import load_private, load_public, rsa_key_suits_board
-from hil.errors import WireError
+from hil.errors import Signal, WireError
 from hil.virtual.hardware.facts import DeviceFacts
 from hil.virtual.hardware.profile import Profile
 from hil.wire import dtls
@@ -34,7 +34,7 @@ class BoardNetwork(Protocol):
         """The IPv4 address of a host name or literal address; does not block."""
 
 
-class LinkDown(Exception):
+class LinkDown(Signal):
     """The connection ended. ``erase`` tells whether the saved DTLS session goes with it (fact sheet 2.5, 2.7)."""
 
     def __init__(self, reason: str, *, erase: bool = False) -> None:

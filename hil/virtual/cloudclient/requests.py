@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from hil.errors import WireError
-from hil.virtual.app.thread import ApplicationFault
+from hil.virtual.app.thread import ApplicationFault, Unregistered
 from hil.virtual.cloudclient.conversation import Conversation
 from hil.virtual.cloudclient.introduction import Introduction, szx
 from hil.virtual.cloudclient.link import LinkDown
@@ -210,14 +210,12 @@ class RequestHandler:
             return
         self._ack(message)
         running = session.app.call(call.name, call.argument)
-        if running is None:
-            return  # an unknown function gets only the ACK, never a result
 
         async def answer() -> None:
             try:
                 value = _int32(await asyncio.wrap_future(running))
             except ApplicationFault:
-                return
+                return  # an unknown function, too, gets only the ACK, never a result
             mid = session.next_mid()
             session.respond(messages.function_result(mid, call.token, value, confirmable=self._confirmable))
 
@@ -227,16 +225,15 @@ class RequestHandler:
         request = messages.parse_variable_request(message)
         session = self._session
         self._ack(message)
-        variable = session.app.variables.get(request.name)
-        if variable is None:
-            type_ = Type.CON if self._confirmable else Type.NON
-            session.respond(Message(type_, Code.NOT_FOUND, session.next_mid(), request.token))
-            return
-        reading = session.app.read(variable)
+        reading = session.app.read(request.name)
 
         async def answer() -> None:
             try:
-                data = messages.encode_variable(variable.kind, await asyncio.wrap_future(reading))
+                data = messages.encode_variable(*await asyncio.wrap_future(reading))
+            except Unregistered:
+                type_ = Type.CON if self._confirmable else Type.NON
+                session.respond(Message(type_, Code.NOT_FOUND, session.next_mid(), request.token))
+                return
             except ApplicationFault:
                 return
             mid, value = session.next_mid(), data[: session.profile.max_data]

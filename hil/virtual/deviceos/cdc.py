@@ -28,6 +28,7 @@ DFU_TOUCH_BAUD = 14400
 LISTENING_TOUCH_BAUD = 28800
 # The board resets inside the touch, but the host hears of it when it next asks the hub.
 TOUCH_DELAY = 0.05
+FIRST_NOTICE, LAST_NOTICE = 0.25, 60.0  # seconds
 
 _LISTENING_TOUCH_GONE = (6, 0, 0)
 
@@ -41,6 +42,7 @@ class BoardSerial(SerialFace):
         self._console = Console(system, self.write)
         self._lock = threading.Lock()
         self._dtr = False
+        self._opening = 0
 
     def line_coding(self, baud: int) -> None:
         machine = self._system.machine
@@ -52,10 +54,27 @@ class BoardSerial(SerialFace):
     def modem_lines(self, dtr: bool, rts: bool) -> None:
         del rts  # the board does not look at it
         opened, self._dtr = dtr and not self._dtr, dtr
+        if opened:
+            self._opening += 1
+            self._give_notice(self._opening, FIRST_NOTICE)
+
+    def _give_notice(self, opening: int, delay: float) -> None:
+        """Say in a moment what the board has to say, and then again, ever more seldom, while the port stays open.
+
+        Not at once: what comes before the host has set its port up is thrown away there.
+        """
         machine = self._system.machine
-        if opened and not machine.listening:
+        if machine.power is None:
+            return
+
+        def say() -> None:
+            if opening != self._opening or not self._dtr:
+                return
             for line in machine.notices:
-                self.write(f"{line}\r\n".encode())
+                machine.usb_serial_write(f"{line}\r\n".encode())
+            self._give_notice(opening, min(2 * delay, LAST_NOTICE))
+
+        machine.power.within_start(delay, say)
 
     def receive(self, data: bytes) -> None:
         if self._system.machine.listening:

@@ -13,6 +13,7 @@ from enum import IntEnum
 from hil.device.families import DfuDialect
 from hil.device.platforms import Platform
 from hil.device.releases import version_tuple
+from hil.errors import Signal
 from hil.virtual.hardware.descriptors import MICROSOFT_VENDOR_CODE, dfu_face, microsoft_compatible_id
 from hil.virtual.hardware.flash import Flash, FlashFault, OutsideFlash
 from hil.virtual.kernel.usbdevice import TYPE_CLASS, TYPE_VENDOR, Setup, Stall, UsbDevice
@@ -61,7 +62,7 @@ class DfuStatus(IntEnum):
     ERR_STALLED = 0x0F
 
 
-class _Fault(Exception):
+class _Fault(Signal):
     """An action that failed; ends in dfuERROR with this status."""
 
     def __init__(self, status: DfuStatus) -> None:

@@ -58,6 +58,11 @@ def user_dependency(platform: Platform, device_os: str) -> Dependency:
     return _system(platform.family.main_system_part, system_module_version(device_os))
 
 
+def is_built(platform: Platform) -> bool:
+    """Whether virtual boards of ``platform`` can be had: all but the Core."""
+    return platform.family.layout in _LAYOUTS
+
+
 def system_slots(platform: Platform, device_os: str) -> tuple[ModuleSlot, ...]:
     """Bootloader and system parts, in the order the board lists them. Raises ``UsageError`` for a Core."""
     make = _LAYOUTS.get(platform.family.layout)

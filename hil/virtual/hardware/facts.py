@@ -84,7 +84,7 @@ class DeviceFacts(Protocol):
     def usb_serial_write(self, data: bytes) -> None: ...
 
     def notice(self, line: str) -> None:
-        """One line on the serial port, now and whenever somebody opens it during this start."""
+        """One line on the serial port, now and to whoever has it open during this start."""
 
     def log(self, line: str) -> None:
         """One line for the board's own log."""

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hil.errors import UsageError
+from hil.errors import Signal, UsageError
 
 ERASED = 0xFF
 _SEGMENT = re.compile(r"(\d+)\*(\d+)([ KMB])([a-g])")
 
 
-class FlashFault(Exception):
+class FlashFault(Signal):
     """The memory does not do what was asked. ``address`` is where."""
 
     def __init__(self, what: str, address: int) -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hil.device.platforms import Platform
-from hil.device.releases import SYSTEM_MODULE_VERSIONS
+from hil.device.releases import known_releases
 from hil.virtual.hardware.factory import factory_module, system_slots
 from hil.virtual.hardware.flash import write_atomically
 from hil.virtual.hardware.loader import Boot, boot
@@ -71,8 +71,9 @@ def _label(directory: Path, platform: Platform, device_os: str) -> Label | None:
     if not (directory / "dct.bin").exists():
         return None
     try:
-        return Label(**json.loads((directory / _LABEL).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        content = json.loads((directory / _LABEL).read_bytes())
+        return Label(str(content["platform"]), str(content["device_os"]))
+    except (OSError, ValueError, TypeError, LookupError):
         # From before there were labels: what the rig says, if that can start from it.
         fits = _boot(directory, platform, device_os).system_ok
         return Label(platform.name, device_os) if fits else Label(_UNKNOWN, device_os)
@@ -80,7 +81,7 @@ def _label(directory: Path, platform: Platform, device_os: str) -> Label | None:
 
 def _install_release(directory: Path, platform: Platform, old: str, new: str) -> str:
     internal = open_memories(platform, directory)[0]
-    for slot in system_slots(platform, old) if old in SYSTEM_MODULE_VERSIONS else ():
+    for slot in system_slots(platform, old) if old in known_releases() else ():
         internal.fill(slot.start, slot.max_size)
     for slot in system_slots(platform, new):
         internal.program(slot.start, factory_module(platform, slot))

@@ -7,6 +7,7 @@ sockets that boards plug into. Mechanism: virtual rack fact sheet 2b, rootless f
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from hil.errors import UsageError
@@ -14,15 +15,21 @@ from hil.virtual.kernel import namespaces, usbnodes
 from hil.virtual.kernel.attachment import Attachment
 from hil.virtual.kernel.devusb import DevUsb
 from hil.virtual.kernel.port import Port, Step
-from hil.virtual.kernel.roothub import RootHub
+from hil.virtual.kernel.roothub import MOST_PORTS, RootHub
 from hil.virtual.kernel.seccomp import TtyCalls
 from hil.virtual.kernel.sysfs import Sysfs
 from hil.virtual.kernel.ttyhub import TtyHub
 from hil.virtual.kernel.uevents import UeventSocket
 from hil.virtual.kernel.usbnodes import Controller, Place
 
-PORTS = 8
+PORTS = 8  # unless more are asked for
+_BUS = 1
 _MAX_DEVNUM = 127
+
+
+def port_paths() -> tuple[str, ...]:
+    """The USB port paths that a rack can have, ``"1-1"`` and so on."""
+    return tuple(f"{_BUS}-{number}" for number in range(1, MOST_PORTS + 1))
 
 
 class VirtualKernel:
@@ -30,6 +37,7 @@ class VirtualKernel:
 
     def __init__(self, base: Path) -> None:
         self.base = base
+        self.ports = PORTS
         self.lock = threading.RLock()
         self.controller = Controller()
         self.sysfs = Sysfs()
@@ -41,8 +49,16 @@ class VirtualKernel:
         """Enters the namespaces. Raises ``trouble.RackRefused``."""
         namespaces.enter(self.base)
 
-    def start(self) -> None:
-        """Brings up bus, ttys and events; from here on the process has threads."""
+    def start(self, ports: Iterable[str] = ()) -> None:
+        """Brings up bus, ttys and events; from here on the process has threads.
+
+        The bus has the port paths ``ports`` and at least eight in all. Raises ``UsageError`` for one it cannot have.
+        """
+        known = port_paths()
+        for path in ports:
+            if path not in known:
+                raise UsageError(f"no USB port {path!r}", expected=f"{known[0]} to {known[-1]}")
+            self.ports = max(self.ports, known.index(path) + 1)
         self.usbfs = DevUsb(Path("/dev/bus/usb"), self.controller.bus)
         self.ttys = TtyHub()
         self.calls = TtyCalls(self.ttys)
@@ -52,10 +68,10 @@ class VirtualKernel:
         self._add_root_hub()
 
     def port(self, path: str) -> Port:
-        """The port at ``path`` (``"1-1"`` to ``"1-8"``)."""
-        bus, _, number = path.partition("-")
-        if bus != str(self.controller.bus) or not number.isdigit() or not 1 <= int(number) <= PORTS:
-            raise UsageError(f"no USB port {path!r}", expected=f"1-1 to 1-{PORTS}")
+        """The port at ``path`` (``"1-1"`` and so on)."""
+        known = port_paths()[: self.ports]
+        if path not in known:
+            raise UsageError(f"no USB port {path!r}", expected=f"{known[0]} to {known[-1]}")
         with self.lock:
             return self._ports.setdefault(path, Port(self, path))
 
@@ -92,7 +108,7 @@ class VirtualKernel:
     def _add_root_hub(self) -> None:
         """The hub is there from the start: nobody can listen yet, so no events."""
         bus_info = self.controller.id_path.removeprefix("pci-")
-        self.hub = RootHub(PORTS, bus_info, self._port_taken)
+        self.hub = RootHub(self.ports, bus_info, self._port_taken)
         place = Place(self.controller, f"usb{self.controller.bus}", 1)
         self.sysfs.add_controller(self.controller)
         node = usbnodes.device_node(self.hub, place)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
+from hil.errors import Signal
 from hil.virtual.kernel.usbconfig import parse_interfaces
 
 TYPE_MASK = 0x60
@@ -28,7 +29,7 @@ _ENGLISH = b"\x04\x03\x09\x04"
 _SERIAL_QUEUE_LIMIT = 64 * 1024
 
 
-class Stall(Exception):
+class Stall(Signal):
     """The device refuses the request: the host sees EPIPE (libusb: pipe error)."""
 
 

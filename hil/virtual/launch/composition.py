@@ -10,31 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hil.clock.types import CLOCK_VARIABLE
+from hil.rig.rigfile import ENVIRONMENT, PlannedBoard, RigFile
+from hil.virtual.app.library import ApplicationLibrary
 from hil.virtual.kernel.kernel import VirtualKernel
 from hil.virtual.launch.powerstrip import VARIABLE as POWER_VARIABLE
 from hil.virtual.launch.powerstrip import PowerStrip
-from hil.virtual.launch.rackplan import PlannedBoard, RackPlan
 
 if TYPE_CHECKING:
     from hil.clock import Clock
     from hil.netlab.topology import Lab
-    from hil.virtual.app.library import ApplicationLibrary
     from hil.virtual.deviceos.board import VirtualBoard
     from hil.virtual.launch.rackprocess import Compose
 
 
-def board_rack(
-    plan: RackPlan,
-    state: Path,
-    mode: str = "normal",
-    *,
-    library: ApplicationLibrary | None = None,
-    movable_clock: bool = False,
-) -> Compose:
-    """What ``rackprocess.start`` composes for ``plan``; the flash of each board persists below ``state``.
+def board_rack(rig: RigFile, state: Path, mode: str = "normal", *, movable_clock: bool = False) -> Compose:
+    """What ``rackprocess.start`` composes for the boards of ``rig``; the flash of each persists below ``state``.
 
-    ``library`` has the twins that the boards run; without one they are those of the harness. With ``movable_clock``
-    boards and network are on a clock that can be moved, and what runs in the rack follows it.
+    With ``movable_clock`` boards and network are on a clock that can be moved, and what runs in the rack follows it.
 
     ``mode`` is how the boards start: ``normal``, ``dfu``, ``listening`` or ``safe``.
     """
@@ -44,17 +36,18 @@ def board_rack(
         with ExitStack() as stack:
             clock, also = _clock(stack, kernel.base) if movable_clock else (None, {})
             # The network first: its helper programs must not inherit the kernel's descriptors.
-            socket, lab = _network(stack, kernel.base, plan, clock)
-            kernel.start()
+            socket, lab = _network(stack, kernel.base, rig, clock)
+            kernel.start(board.port for board in rig.boards)
             stack.callback(kernel.close)
+            library = ApplicationLibrary(rig.applications)
             boards = {
                 planned.port: _plug_in(stack, kernel, lab, planned, state, mode, library, clock)
-                for planned in plan.boards
+                for planned in rig.boards
             }
             plugs = kernel.base / "power.sock"
             strip = PowerStrip(plugs, boards)
             stack.callback(strip.close)
-            yield {"HIL_RIG": str(plan.rig), "HIL_NETWORK": str(socket), POWER_VARIABLE: str(plugs), **also}
+            yield {ENVIRONMENT: str(rig.file), "HIL_NETWORK": str(socket), POWER_VARIABLE: str(plugs), **also}
 
     return compose
 
@@ -67,13 +60,13 @@ def _clock(stack: ExitStack, base: Path) -> tuple[Clock, Mapping[str, str]]:
     return stack.enter_context(leading(path)), {CLOCK_VARIABLE: str(path)}
 
 
-def _network(stack: ExitStack, base: Path, plan: RackPlan, clock: Clock | None) -> tuple[Path, Lab]:
+def _network(stack: ExitStack, base: Path, rig: RigFile, clock: Clock | None) -> tuple[Path, Lab]:
     from hil.netlab.service import NetworkService
     from hil.netlab.topology import Lab
 
     lab = Lab()
     stack.callback(lab.close)
-    lab.create([board.slot for board in plan.boards])
+    lab.create([board.slot for board in rig.boards])
     path = base / "network.sock"
     service = NetworkService.for_lab(lab, path, clock)
     stack.callback(service.close)
@@ -87,7 +80,7 @@ def _plug_in(
     planned: PlannedBoard,
     state: Path,
     mode: str,
-    library: ApplicationLibrary | None,
+    library: ApplicationLibrary,
     clock: Clock | None,
 ) -> VirtualBoard:
     from hil.virtual.deviceos.board import BoardSpec, VirtualBoard

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from hil.errors import HilError, RigError
+from hil.errors import HilError, RigError, Signal
 from hil.virtual.kernel import linux, namespaces
 from hil.virtual.kernel.kernel import VirtualKernel
 from hil.virtual.launch import rackbase
@@ -37,7 +37,7 @@ class RackFailed(RigError):
     """The rack did not come up."""
 
 
-class _Stop(Exception):
+class _Stop(Signal):
     """The rack was told to end."""
 
 

@@ -1,0 +1,78 @@
+"""What the wheel holds, and that it is enough away from a checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ("hil", "rigs", "firmware", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of a copy: a build leaves a folder behind, and old files in it would get into the next wheel."""
+    copy, out = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("wheel")
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name)
+        else:
+            shutil.copy(source, copy / name)
+    build = [*PIP, "wheel", "--no-build-isolation", "--no-deps", "--no-index", "-w", str(out), str(copy)]
+    subprocess.run(build, check=True, timeout=120)
+    (found,) = out.glob("*.whl")
+    return found
+
+
+def test_rigs_rules_and_applications_travel_inside_the_package(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {
+        "hil/py.typed",
+        "hil/rigs/virtual.toml",
+        "hil/rigs/example-bench.toml",
+        "hil/rigs/50-hil-particle.rules",
+        "hil/firmware/README.md",
+        "hil/firmware/probe/twin.py",
+        "hil/firmware/probe/src/probe.cpp",
+        "hil/firmware/blinker/twin.py",
+        "hil/firmware/blinker/src/blinker.cpp",
+    } <= names
+    assert [name for name in names if "__pycache__" in name or name.endswith(".pyc")] == []
+    tops = {name.partition("/")[0] for name in names}
+    assert tops & {"tests", "suites", "benchmarks", "scripts", "docs", "rigs", "conftest.py"} == set()
+
+
+def test_an_installed_hil_finds_what_it_needs_in_a_team_s_project(wheel: Path, tmp_path: Path) -> None:
+    site, team = tmp_path / "site", tmp_path / "team"
+    (team / "suites").mkdir(parents=True)
+    (team / "pyproject.toml").write_text("[tool.hil]\n")
+    install = [*PIP, "install", "--no-index", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run(install, check=True, timeout=120)
+    ask = (
+        "from hil import resources; from hil.rig.rigfile import find_rig, load_rig\n"
+        "rig = load_rig(find_rig())\n"
+        "print(find_rig(), resources.folder('firmware'), resources.udev_rules(), rig.firmware.directory)"
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("HIL_")}
+    done = subprocess.run(
+        [sys.executable, "-c", ask],
+        cwd=team / "suites",
+        env={**environment, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == [
+        f"{site}/hil/rigs/virtual.toml",
+        f"{site}/hil/firmware",
+        f"{site}/hil/rigs/50-hil-particle.rules",
+        f"{team}/.hil/images",
+    ], done.stderr
