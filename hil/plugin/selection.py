@@ -23,7 +23,6 @@ PROJECT_KEY = pytest.StashKey["Project"]()
 RIG_KEY = pytest.StashKey["RigFile"]()
 MISUSE_KEY = pytest.StashKey[str]()
 NOWHERE = "none"  # the parameter of a test that no board of the rig, or none that was chosen, can run
-BOARD_FIXTURES = frozenset({"board", "boards"})
 
 
 def project_of(config: pytest.Config) -> Project:
@@ -99,7 +98,7 @@ def companions(config: pytest.Config, platform: str, slot: str, wanted: Need) ->
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Turn a test that asks for a board into one item for each platform, or each board with ``--each-board``."""
-    if not BOARD_FIXTURES & set(metafunc.fixturenames):
+    if not _asks_for_ours(metafunc):
         return
     try:
         parameters = _parameters(metafunc)
@@ -125,6 +124,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
+
+
+def _asks_for_ours(metafunc: pytest.Metafunc) -> bool:
+    """Whether the test's ``board`` is the harness's, or one that builds on it.
+
+    A repository may have a ``board`` of its own that has nothing to do with this plugin.
+    """
+    if "board" not in metafunc.fixturenames:
+        return False
+    definitions = metafunc._arg2fixturedefs.get("board", ())
+    for definition in reversed(definitions):
+        if definition.func.__module__.startswith("hil.plugin."):
+            return True
+        if "board" not in definition.argnames:
+            return False
+    return False
 
 
 def _parameters(metafunc: pytest.Metafunc) -> Sequence[str | ParameterSet]:
