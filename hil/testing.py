@@ -12,6 +12,7 @@ A test runs the same without annotations.
 
 from __future__ import annotations
 
+from hil.clock.client import ClockClient as Clock
 from hil.cloud.state.events import CloudEvent as Event
 from hil.cloud.sync.facade import DeviceCloud as Cloud
 from hil.cloud.sync.logs import Spending as Operations
@@ -24,6 +25,7 @@ from hil.rig.images import Image
 
 __all__ = [
     "Board",
+    "Clock",
     "Cloud",
     "Event",
     "Evidence",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import click
@@ -11,8 +12,13 @@ from hil.cli.livelog import Follower
 from hil.cli.options import one_message
 from hil.cli.screen import Screen, facts_of, token_of
 from hil.cli.until_signal import stopping
+from hil.clock import Clock
+from hil.clock.client import clock_of_run, socket_of_run
+from hil.clock.server import leading
+from hil.clock.types import CLOCK_VARIABLE
 from hil.cloud.config import CloudConfig
 from hil.cloud.sync.facade import DeviceCloud
+from hil.errors import UsageError
 
 
 @click.group(name="cloud", invoke_without_command=True)
@@ -34,6 +40,12 @@ from hil.cloud.sync.facade import DeviceCloud
 @click.option(
     "--trust-first-use", is_flag=True, help="Take an unknown device with the first key it shows as its own."
 )
+@click.option(
+    "--clock",
+    "movable_clock",
+    is_flag=True,
+    help="Run on a clock that can be moved (hil clock advance 2d); default: follow HIL_CLOCK, else the real time.",
+)
 @click.option("--quiet", is_flag=True, help="No log.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
 @click.pass_context
@@ -48,6 +60,7 @@ def command(
     owner: str,
     password: str | None,
     trust_first_use: bool,
+    movable_clock: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -76,17 +89,17 @@ def command(
         owner=owner,
         first_use_trust=trust_first_use,
     )
-    _run(config, state, password, Screen(as_json=as_json, quiet=quiet))
+    _run(config, state, password, Screen(as_json=as_json, quiet=quiet), movable_clock)
 
 
 for _subcommand in (cloud_devices.register, cloud_devices.devices, cloud_devices.keys, cloud_point.point):
     command.add_command(_subcommand)
 
 
-def _run(config: CloudConfig, state: Path, password: str | None, screen: Screen) -> None:
+def _run(config: CloudConfig, state: Path, password: str | None, screen: Screen, movable_clock: bool) -> None:
     follower = Follower()
     with one_message(), stopping(follower.stop):
-        with DeviceCloud(config) as cloud:
+        with _clock(state, movable_clock) as clock, DeviceCloud(config, clock) as cloud:
             users, owner = cloud.core.users, config.owner
             if password is not None:
                 users.ensure(owner)
@@ -98,8 +111,28 @@ def _run(config: CloudConfig, state: Path, password: str | None, screen: Screen)
             ):
                 screen.report("started", **facts_of(cloud, token))
                 screen.say(_banner(cloud, token))
+                if movable_clock:
+                    screen.say([("clock", f"export {CLOCK_VARIABLE}={_clock_socket(state)}")])
                 screen.follow(follower)
         screen.goodbye(f"the cloud has stopped; its state stays in {state}")
+
+
+def _clock_socket(state: Path) -> Path:
+    return state.absolute() / "clock.sock"
+
+
+def _clock(state: Path, movable: bool) -> AbstractContextManager[Clock]:
+    """The cloud's clock: one that it leads itself, or that of the run."""
+    if not movable:
+        return clock_of_run("cloud")
+    if (leader := socket_of_run()) is not None:
+        raise UsageError(
+            "the cloud cannot both lead a clock and follow one",
+            found=f"--clock and {CLOCK_VARIABLE}={leader}",
+            hint=f"leave out --clock, or unset {CLOCK_VARIABLE}",
+        )
+    state.mkdir(parents=True, exist_ok=True)
+    return leading(_clock_socket(state))
 
 
 def _banner(cloud: DeviceCloud, token: str) -> list[tuple[str, str]]:

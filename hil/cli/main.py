@@ -10,6 +10,7 @@ from hil import __version__
 
 COMMANDS = {
     "boards": "what is on USB, which slot it is, who holds it",
+    "clock": "show and move the clock of a virtual rack or a cloud",
     "cloud": "run the Device Cloud on its own",
     "doctor": "what is missing on this machine, and what mends it",
     "init": "write the first files of a repository with firmware of its own",

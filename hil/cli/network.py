@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from hil.cli.options import one_message
+from hil.clock.client import clock_of_run
 from hil.netlab.client import Network
 from hil.netlab.privileges import has_network_admin
 from hil.netlab.service import NetworkService
@@ -52,15 +53,15 @@ def serve(boards: str, interface: str | None, path: Path) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with one_message():
-            service = NetworkService.for_host(path, boards, interface=interface, owner=_owner())
+        with one_message(), clock_of_run("network service") as clock:
+            service = NetworkService.for_host(path, boards, interface=interface, owner=_owner(), clock=clock)
+            try:
+                click.echo(f"serving {boards}; for the tests:\n  export HIL_NETWORK={shlex.quote(str(path))}")
+                signal.sigwait(_STOP_SIGNALS)
+            finally:
+                service.close()
     except OSError as error:
         raise click.ClickException(str(error)) from error
-    try:
-        click.echo(f"serving {boards}; for the tests:\n  export HIL_NETWORK={shlex.quote(str(path))}")
-        signal.sigwait(_STOP_SIGNALS)
-    finally:
-        service.close()
     click.echo("all rules are removed")
 
 

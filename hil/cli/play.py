@@ -28,6 +28,7 @@ class Play:
     mode: str
     port: int
     as_json: bool
+    movable_clock: bool = False
 
     @property
     def boards(self) -> Path:
@@ -39,7 +40,9 @@ class Play:
         # In the network of this machine: the rack gets one of its own.
         with _listening(self.port) as http, _pair() as (notices, dials):
             keep = (http.fileno(), dials.fileno())
-            rack = composition.board_rack(self.rig, self.boards, self.mode, notices)
+            rack = composition.board_rack(
+                self.rig, self.boards, self.mode, notices, movable_clock=self.movable_clock
+            )
             player = self._player(*keep)
             if not command:
                 return launcher.run(player, rack, keep=keep)

@@ -19,6 +19,7 @@ from hil.cli.livelog import Follower
 from hil.cli.options import one_message
 from hil.cli.screen import Screen, facts_of, token_of
 from hil.cli.until_signal import stopping
+from hil.clock.client import clock_of_run
 from hil.cloud.config import CloudConfig
 from hil.cloud.gateways.listening import listener
 from hil.cloud.state.happenings import Elsewhere
@@ -55,7 +56,7 @@ def main(
         stack.enter_context(stopping(follower.stop))
         loaded = load_rig(rig)
         outside = stack.enter_context(socket.socket(fileno=http))
-        with DeviceCloud(_config(loaded, state, outside)) as cloud:
+        with clock_of_run("cloud") as clock, DeviceCloud(_config(loaded, state, outside), clock) as cloud:
             token = token_of(cloud.core.users, cloud.config.owner)
             stack.enter_context(
                 cloud_devices.announced(state / "cloud", cloud.url, token, cloud.config.owner)

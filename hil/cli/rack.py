@@ -48,6 +48,12 @@ def command() -> None:
     help="How the boards start, as with the MODE button held.",
 )
 @click.option(
+    "--clock",
+    "movable_clock",
+    is_flag=True,
+    help="Put boards, network and what COMMAND runs on a clock that can be moved: hil clock advance 2d.",
+)
+@click.option(
     "--cloud", is_flag=True, help="With a Device Cloud for you to play with; all boards are online at it."
 )
 @click.option(
@@ -64,6 +70,7 @@ def run(
     rig: Path,
     state: Path,
     mode: str,
+    movable_clock: bool,
     cloud: bool,
     http_port: int,
     as_json: bool,
@@ -87,12 +94,13 @@ def run(
         if cloud:
             if context.get_parameter_source("state") is click.core.ParameterSource.DEFAULT:
                 state = find_project().state("play")
-            play = Play(loaded, state.absolute(), mode, http_port, as_json)
+            play = Play(loaded, state.absolute(), mode, http_port, as_json, movable_clock)
             _prepare(loaded, play.boards)
             status = play.run(program)
         elif program:
             _prepare(loaded, state)
-            status = launcher.run(program, composition.board_rack(loaded, state.absolute(), mode))
+            compose = composition.board_rack(loaded, state.absolute(), mode, movable_clock=movable_clock)
+            status = launcher.run(program, compose)
         else:
             raise click.UsageError("which command? (or --cloud, to play with the boards)")
     sys.exit(status)

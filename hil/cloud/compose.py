@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hil.clock import Clock
 from hil.cloud.billing.feature import Billing
 from hil.cloud.config import CloudConfig
 from hil.cloud.core.cloud import Cloud
@@ -15,6 +16,9 @@ FEATURES: tuple[type[Feature], ...] = (
 )
 
 
-def compose(config: CloudConfig, *more: type[Feature]) -> Cloud:
-    """A cloud that is not started yet, with all features and ``more``, which open before them."""
-    return Cloud(config, (*more, *FEATURES))
+def compose(config: CloudConfig, *more: type[Feature], clock: Clock | None = None) -> Cloud:
+    """A cloud that is not started yet, with all features and ``more``, which open before them.
+
+    ``clock``: the real time unless told.
+    """
+    return Cloud(config, (*more, *FEATURES), clock)

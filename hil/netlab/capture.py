@@ -50,14 +50,17 @@ class Capture:
         *,
         snaplen: int = 65535,
         limit: int = 1 << 26,
+        ahead: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """Capture in ``namespace`` on interfaces whose name ``keep`` accepts.
 
         ``snaplen`` bytes of each frame are kept and ``limit`` bytes in all; later frames are counted as lost.
+        ``ahead``: seconds that the run's clock is ahead of the system's, which stamps the frames.
         """
         self._keep = keep
         self._snaplen = snaplen
         self._limit = limit
+        self._ahead = ahead
         self._parts = [pcap.file_header(snaplen)]
         self._size = len(self._parts[0])
         self._lost = 0
@@ -97,7 +100,8 @@ class Capture:
                 continue  # an interface went down: reported once, the socket works on
             interface, _, _, hardware_type = source[:4]
             if hardware_type == _ARPHRD_ETHER and self._keep(interface):
-                self._store(pcap.Frame(_timestamp(ancillary), len(data), data[: self._snaplen]))
+                at = _timestamp(ancillary) + int(self._ahead() * 1_000_000_000)
+                self._store(pcap.Frame(at, len(data), data[: self._snaplen]))
 
     def _store(self, frame: pcap.Frame) -> None:
         entry = pcap.record(frame)

@@ -92,7 +92,9 @@ class Network:
         return rows
 
     def status(self) -> dict[str, Any]:
-        """What serves here: kind ("lab" or "host"), boards (their network), clients, rules, capturing."""
+        """What serves here: kind ("lab" or "host"), boards (their network), clients, rules, capturing,
+        time (since 1970).
+        """
         return {key: value for key, value in self._ask("status").items() if key != "ok"}
 
     def capture_start(self, *, snaplen: int | None = None, limit: int | None = None) -> None:

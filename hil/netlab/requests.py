@@ -14,9 +14,9 @@ The answer is one line, ``{"ok": true, ...}`` or ``{"ok": false, "what": ..., "e
 from __future__ import annotations
 
 import ipaddress
-import json
 from dataclasses import dataclass
 
+from hil.controlsocket import parse_words, shown
 from hil.errors import WireError
 from hil.netlab.firewall import Action, AllowOnly, Block, Kind, Protocol, Service
 
@@ -74,15 +74,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
 
 def parse_request(line: bytes) -> Request:
     """The request in ``line``. Raises ``WireError`` that says which field is wrong."""
-    fields = _parse_object(line)
-    name = fields.pop("do", None)
-    if not isinstance(name, str) or name not in _FIELDS:
-        raise WireError("unknown request", expected=f"do: {', '.join(_FIELDS)}", found=_short(name))
-    strangers = sorted(set(fields) - set(_FIELDS[name]))
-    if strangers:
-        raise WireError(
-            f"{name} has no field {_short(strangers[0])}", expected=", ".join(_FIELDS[name]) or "no field"
-        )
+    name, fields = parse_words(line, _FIELDS)
     if name in _PLAIN:
         return Plain(name)
     if name == "capture_start":
@@ -102,16 +94,6 @@ def parse_request(line: bytes) -> Request:
     return AllowOnlyRequest(AllowOnly(services, board))
 
 
-def _parse_object(line: bytes) -> dict[str, object]:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise WireError("not a request", expected="a JSON object", found=str(error)[:120]) from None
-    if not isinstance(value, dict):
-        raise WireError("not a request", expected="a JSON object", found=_short(value))
-    return value
-
-
 def _services(fields: dict[str, object]) -> tuple[Service, ...]:
     ports = ((protocol, _integer(fields, protocol.value, 1, 65535)) for protocol in Protocol)
     return tuple(Service(protocol, port) for protocol, port in ports if port is not None)
@@ -122,7 +104,7 @@ def _integer(fields: dict[str, object], name: str, low: int, high: int) -> int |
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise WireError(f"wrong {name}", expected=f"a number from {low} to {high}", found=_short(value))
+        raise WireError(f"wrong {name}", expected=f"a number from {low} to {high}", found=shown(value))
     return value
 
 
@@ -135,14 +117,14 @@ def _board(fields: dict[str, object]) -> str | None:
             return str(ipaddress.IPv4Address(value))
     except ValueError:
         pass
-    raise WireError("wrong board", expected="an IPv4 address such as 10.77.1.2", found=_short(value))
+    raise WireError("wrong board", expected="an IPv4 address such as 10.77.1.2", found=shown(value))
 
 
 def _action(fields: dict[str, object]) -> Action:
     value = fields.get("action", Action.DROP.value)
     if isinstance(value, str) and value in {action.value for action in Action}:
         return Action(value)
-    raise WireError("wrong action", expected="drop or reject", found=_short(value))
+    raise WireError("wrong action", expected="drop or reject", found=shown(value))
 
 
 def _kinds(fields: dict[str, object]) -> tuple[Kind, ...]:
@@ -151,9 +133,4 @@ def _kinds(fields: dict[str, object]) -> tuple[Kind, ...]:
         return tuple(Kind)
     if isinstance(value, str) and value in {kind.value for kind in Kind}:
         return (Kind(value),)
-    raise WireError("wrong only", expected="stopped or passed", found=_short(value))
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."
+    raise WireError("wrong only", expected="stopped or passed", found=shown(value))

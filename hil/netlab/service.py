@@ -11,12 +11,14 @@ import contextlib
 import json
 import os
 import socket
-import struct
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from hil.clock import Clock, SystemClock
+from hil.controlsocket import listen, peer_uid, refusal, shut
 from hil.errors import HilError, NetworkError
 from hil.netlab.capture import Capture, Captured, InterfaceFilter
 from hil.netlab.firewall import HOST_HOOKS, ROUTER_HOOKS, Count, Direction, Flow, Kind, boards_network
@@ -35,9 +37,6 @@ from hil.netlab.topology import BOARDS_NETWORK, WAN_INTERFACE, Lab
 
 Answer = dict[str, object]
 
-_PEER_CREDENTIALS = struct.Struct("iII")
-_MAX_PATH = 107
-
 
 class NetworkService:
     """Serves the firewall of one namespace until closed; threads of its own."""
@@ -51,36 +50,46 @@ class NetworkService:
         *,
         kind: str,
         owner: tuple[int, int] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         """Listen on ``path``, a socket for ``owner`` (uid, gid; default: this process's own).
 
         Takes over ``firewall`` and closes it in ``close``. ``keep`` says which interfaces a capture sees, ``kind``
-        is what ``status`` answers. Raises ``NetworkError`` when another service answers on ``path``.
+        is what ``status`` answers. ``clock`` is what captures are stamped by, the real time unless told. Raises
+        ``NetworkError`` when another service answers on ``path``.
         """
         self.path = path
         self.kind = kind
         self.firewall = firewall
         self.namespace = namespace
         self.keep = keep
+        self.clock: Clock = clock or SystemClock()
         self._owner = owner or (os.getuid(), os.getgid())
         self._clients: dict[_Client, threading.Thread] = {}
         self._changed = threading.Condition()
-        self._listener = _listen(path, self._owner)
+        self._listener = listen(path, "network service", NetworkError, self._owner)
         self._acceptor = threading.Thread(target=self._accept, name="network-service", daemon=True)
         self._acceptor.start()
 
     @classmethod
-    def for_lab(cls, lab: Lab, path: Path) -> NetworkService:
+    def for_lab(cls, lab: Lab, path: Path, clock: Clock | None = None) -> NetworkService:
         """The service of a virtual rack: its router's firewall and the boards' links."""
         firewall = Firewall(lab.router, boards_network(BOARDS_NETWORK), ROUTER_HOOKS)
         outside = {WAN_INTERFACE, "lo"}
         return _start(
-            firewall, lambda: cls(path, firewall, lab.router, lambda n: n not in outside, kind="lab")
+            firewall,
+            lambda: cls(path, firewall, lab.router, lambda n: n not in outside, kind="lab", clock=clock),
         )
 
     @classmethod
     def for_host(
-        cls, path: Path, boards: str, *, interface: str | None = None, owner: tuple[int, int] | None = None
+        cls,
+        path: Path,
+        boards: str,
+        *,
+        interface: str | None = None,
+        owner: tuple[int, int] | None = None,
+        clock: Clock | None = None,
     ) -> NetworkService:
         """The service of a bench: this machine's own firewall; ``boards`` is the network that holds the boards.
 
@@ -92,7 +101,9 @@ class NetworkService:
         def keep(name: str) -> bool:
             return name == interface if interface is not None else name != "lo"
 
-        return _start(firewall, lambda: cls(path, firewall, here, keep, kind="host", owner=owner))
+        return _start(
+            firewall, lambda: cls(path, firewall, here, keep, kind="host", owner=owner, clock=clock)
+        )
 
     @property
     def clients(self) -> int:
@@ -110,12 +121,12 @@ class NetworkService:
 
     def close(self) -> None:
         """End all connections, remove the table and the socket. Idempotent."""
-        self._shut(self._listener)
+        shut(self._listener)
         self._acceptor.join()
         with self._changed:
             remaining = dict(self._clients)
         for client, thread in remaining.items():
-            self._shut(client.connection)
+            shut(client.connection)
             thread.join()
         self._listener.close()
         self.firewall.close()
@@ -133,7 +144,7 @@ class NetworkService:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            if _peer_uid(connection) not in (0, self._owner[0]):
+            if peer_uid(connection) not in (0, self._owner[0]):
                 connection.close()
                 continue
             client = _Client(self, connection)
@@ -142,11 +153,6 @@ class NetworkService:
                 self._clients[client] = thread
                 self._changed.notify_all()
             thread.start()
-
-    @staticmethod
-    def _shut(connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Client:
@@ -174,13 +180,13 @@ class _Client:
             if len(line) > MAX_LINE:
                 # the rest of this line cannot be told from requests, so the connection ends here
                 error = NetworkError("the request is too long", expected=f"up to {MAX_LINE} bytes")
-                _send(self.connection, _refusal(error))
+                _send(self.connection, refusal(error))
                 return
             captured: list[Captured] = []
             try:
                 answer = self._answer(parse_request(line), captured)
             except HilError as error:
-                answer = _refusal(error)
+                answer = refusal(error)
             _send(self.connection, answer, *(capture.data for capture in captured))
 
     def _answer(self, request: Request, captured: list[Captured]) -> Answer:
@@ -218,13 +224,19 @@ class _Client:
             "clients": self._service.clients,
             "rules": len(lease.rules.blocks) + len(lease.rules.allows),
             "capturing": self._capture is not None,
+            "time": self._service.clock.time(),
         }
 
     def _start_capture(self, request: CaptureStart) -> None:
         if self._capture is not None:
             raise NetworkError("a capture is running already", hint="capture_stop() it first")
+        clock = self._service.clock
         self._capture = Capture(
-            self._service.namespace, self._service.keep, snaplen=request.snaplen, limit=request.limit
+            self._service.namespace,
+            self._service.keep,
+            snaplen=request.snaplen,
+            limit=request.limit,
+            ahead=lambda: clock.time() - time.time(),
         )
 
     def _stop_capture(self) -> Captured:
@@ -249,58 +261,10 @@ def _start(firewall: Firewall, make: Callable[[], NetworkService]) -> NetworkSer
         raise
 
 
-def _listen(path: Path, owner: tuple[int, int]) -> socket.socket:
-    if len(os.fsencode(path)) > _MAX_PATH:
-        raise NetworkError(
-            "the path of the socket is too long", expected=f"up to {_MAX_PATH} bytes", found=str(path)
-        )
-    _remove_stale(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(os.fspath(path))
-        # Nobody can connect before listen(), so the mode is right when the door opens.
-        path.chmod(0o600)
-        if owner != (os.getuid(), os.getgid()):
-            os.chown(path, *owner)
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        raise NetworkError(f"cannot listen on {path}", found=str(error)) from error
-    return listener
-
-
-def _remove_stale(path: Path) -> None:
-    if not path.is_socket():
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(os.fspath(path))
-        except OSError:
-            path.unlink(missing_ok=True)
-            return
-    raise NetworkError(f"another network service answers on {path}", hint="use it, or end it first")
-
-
-def _peer_uid(connection: socket.socket) -> int:
-    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
-    uid: int = _PEER_CREDENTIALS.unpack(data)[1]
-    return uid
-
-
 def _send(connection: socket.socket, answer: Answer, *blobs: bytes) -> None:
     connection.sendall(json.dumps(answer).encode() + b"\n")
     for blob in blobs:
         connection.sendall(blob)
-
-
-def _refusal(error: HilError) -> Answer:
-    return {
-        "ok": False,
-        "what": error.what,
-        "expected": error.expected,
-        "found": error.found,
-        "hint": error.hint,
-    }
 
 
 def _counters(lease: Lease, kinds: tuple[Kind, ...]) -> list[dict[str, object]]:

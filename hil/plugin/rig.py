@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hil.clock.client import clock_of_run
 from hil.errors import HilError
 from hil.plugin.boards import image_for
 from hil.plugin.places import cloud_state_of
@@ -26,7 +27,8 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     config = request.config
     file = rig_of(config)
     try:
-        with Rig(file, cloud_state_of(config), config.getoption("--firmware")) as live:
+        images = config.getoption("--firmware")
+        with clock_of_run("pytest") as clock, Rig(file, cloud_state_of(config), images, clock) as live:
             live.prepare(_first_wishes(live, request.session.items))
             yield live
             troubles = [] if _interrupted(request.session) else live.leave_healthy()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from hil.clock import Clock
 from hil.cloud.config import CloudConfig
 from hil.cloud.sync.facade import DeviceCloud
 from hil.device.platforms import by_name
@@ -25,9 +26,12 @@ class Rig:
     """Everything that the tests of one run share. Use as a context manager.
 
     ``images``: firmware images by name, as option ``--firmware`` has them (``greenhouse@2=target/argon.bin``).
+    ``clock`` is what the cloud follows, the real time unless told; USB and boards in hand are always on real time.
     """
 
-    def __init__(self, file: RigFile, cloud_state: Path, images: Sequence[str] = ()) -> None:
+    def __init__(
+        self, file: RigFile, cloud_state: Path, images: Sequence[str] = (), clock: Clock | None = None
+    ) -> None:
         self.file = file
         self.cloud = DeviceCloud(
             CloudConfig(
@@ -36,7 +40,8 @@ class Rig:
                 tcp_port=file.cloud.tcp_port,
                 udp_port=file.cloud.udp_port,
                 http_port=file.cloud.http_port,
-            )
+            ),
+            clock,
         )
         self.firmware = FirmwareStore.of(file, images)
         self.watcher = UsbWatcher()

@@ -9,12 +9,10 @@ import asyncio
 import dataclasses
 import socket
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from hil.cloud.config import Timing
-from hil.cloud.session import inbound
 from hil.cloud.session.channel import Channel
 from hil.cloud.session.identity import fingerprint
 from hil.cloud.session.outbound import data_limit, message_limit
@@ -275,17 +273,6 @@ def test_after_the_acknowledgement_a_udp_device_gets_the_clouds_own_hello(
         b"",
         b"",
     )
-
-
-def test_a_repeated_request_for_the_time_gets_the_time_of_its_answer(
-    cloud: DeviceCloud, boards: MakeBoard, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    board = bring_up(boards("argon"), cloud)
-    clock = iter((1_700_000_000, 1_700_000_005))
-    monkeypatch.setattr(inbound, "time", SimpleNamespace(time=lambda: next(clock)))
-    request = decode(bytes.fromhex("41012006" + "07" + "b174"))
-    assert encode(board.ask(request)).hex() == "6145200607ff6553f100"
-    assert encode(board.ask(request)).hex() == "6145200607ff6553f105"
 
 
 class SilentLink:

@@ -43,15 +43,26 @@ class Site:
     def reports(self) -> Path:
         return self.root / "reports"
 
-    def rack(self, *command: str, mode: str | None = None) -> list[str]:
-        """The command line that runs ``command`` in a rack here."""
+    def rack(self, *command: str, mode: str | None = None, clock: bool = False) -> list[str]:
+        """The command line that runs ``command`` in a rack here, with ``clock`` on one that can be moved."""
         options = ["--rig", str(self.rig), "--state", str(self.root / "flash")]
-        return [*HIL, "rack", "run", *options, *(["--mode", mode] if mode else []), "--", *command]
+        return [
+            *HIL,
+            "rack",
+            "run",
+            *options,
+            *(["--mode", mode] if mode else []),
+            *(["--clock"] if clock else []),
+            "--",
+            *command,
+        ]
 
-    def suites(self, *arguments: str) -> list[str]:
+    def suites(self, *arguments: str, clock: bool = False) -> list[str]:
         """The command line that runs pytest in a rack here."""
         options = ["--cloud-state", str(self.cloud), "--reports", str(self.reports)]
-        return self.rack(sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *options, *arguments)
+        return self.rack(
+            sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *options, *arguments, clock=clock
+        )
 
 
 def new_site(root: Path) -> Site:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import cast
 
+from hil.clock import Clock, SystemClock
 from hil.device import keys
 from hil.device.keys import PrivateKey, ServerAddress
 from hil.device.platforms import Platform, Radio, by_name
@@ -51,6 +52,7 @@ class FakeFacts:
     private_der: bytes | None
     server_der: bytes | None
     address: ServerAddress | None
+    clock: Clock = field(default_factory=SystemClock)
     safe_mode: bool = False
     listening: bool = False
     ota_succeeded: bool = False
@@ -206,14 +208,15 @@ class Bench:
     Leaving its context stops the board and checks that no thread and no socket is left.
     """
 
-    def __init__(self, board: str, *, device_os: str | None = None, timing: Timing = QUICK) -> None:
+    def __init__(
+        self, board: str, *, device_os: str | None = None, timing: Timing = QUICK, clock: Clock | None = None
+    ) -> None:
         platform = by_name(board)
         self.board = board
         self.profile = Profile(platform, device_os or OS[board])
         self.timing = timing
         self.server: Script = TcpServer() if self.profile.tcp else DtlsServer()
         self.network = LoopbackNetwork()
-        self.now = 0.0
         key: PrivateKey = server_rsa() if self.profile.tcp else server_ec()
         self.facts = FakeFacts(
             platform,
@@ -222,6 +225,7 @@ class Bench:
             keys.private_der(device_key(board)),
             keys.public_der(key),
             ServerAddress(self.server.host, self.server.port or 4711),
+            clock=clock or SystemClock(),
         )
         self.factory: ApplicationFactory | None = BenchApp
         self.app: ApplicationHost
@@ -244,9 +248,7 @@ class Bench:
 
     def boot(self, *, auto_connect: bool = True, wait_for_setup: bool = True, start: bool = True) -> None:
         self.app = ApplicationHost(self.facts, self.factory, ApplicationImage("bench", 1, "0" * 16))
-        self.client = CloudClient(
-            self.facts, self.network, self.app, timing=self.timing, clock=lambda: self.now
-        )
+        self.client = CloudClient(self.facts, self.network, self.app, timing=self.timing)
         self._parts += [self.client, self.app]
         self.app.start()
         if wait_for_setup:

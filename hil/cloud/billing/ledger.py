@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -67,7 +66,7 @@ class Ledger:
         kind = RULES[charge.action].kind
         if count == 0 or kind is None:
             return
-        now = time.time()
+        now = self._store.now()
         row_id = self._store.execute(
             "INSERT INTO operations (kind, device_id, owner, cause, at, count) VALUES (?, ?, ?, ?, ?, ?)",
             kind,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from hil.clock import LoopClock
 from hil.cloud.config import CloudConfig
 from hil.cloud.core.devices import Devices
 from hil.cloud.core.routes import Mount, Route
@@ -29,6 +30,10 @@ class Api(Protocol):
     @property
     def config(self) -> CloudConfig:
         """How the cloud was set up."""
+
+    @property
+    def clock(self) -> LoopClock:
+        """The cloud's time: timers for what waits for protocol time, ``time()`` for people and stored rows."""
 
     @property
     def store(self) -> Store:

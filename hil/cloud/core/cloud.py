@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from hil.clock import Clock, LoopClock
 from hil.cloud.config import CloudConfig
 from hil.cloud.core.accounts import Account
 from hil.cloud.core.api import Api
@@ -43,16 +44,19 @@ AFeature = TypeVar("AFeature", bound=Feature)
 class Cloud(Api):
     """One Device Cloud. ``await start()`` opens it, ``await stop()`` closes it and keeps its state.
 
-    What the verbs do and raise is said in :class:`Api`.
+    ``clock`` is what all its timers and times follow, the real time unless told. What the verbs do and
+    raise is said in :class:`Api`.
     """
 
-    def __init__(self, config: CloudConfig, features: Sequence[type[Feature]] = ()) -> None:
+    def __init__(
+        self, config: CloudConfig, features: Sequence[type[Feature]] = (), clock: Clock | None = None
+    ) -> None:
         self._config = config
         self._temporary = (
             tempfile.TemporaryDirectory(prefix="hil-cloud-") if config.state_dir is None else None
         )
         self.state_dir = config.state_dir or Path(self._temporary.name if self._temporary else "")
-        self.services = Services.open(config, self.state_dir)
+        self.services = Services.open(config, self.state_dir, clock)
         self.sessions = Sessions(self.services)
         self._devices = Devices(self.services, self.sessions)
         self._pulse = Pulse()
@@ -75,6 +79,10 @@ class Cloud(Api):
     @property
     def config(self) -> CloudConfig:
         return self._config
+
+    @property
+    def clock(self) -> LoopClock:
+        return self.services.clock
 
     @property
     def store(self) -> Store:

@@ -6,7 +6,7 @@ from hil.cloud.session import outbound
 from hil.cloud.session.inbound import HANDLERS
 from hil.cloud.session.link import Link
 from hil.cloud.session.services import Services
-from hil.cloud.session.session import DeviceSession, recently
+from hil.cloud.session.session import DeviceSession
 from hil.cloud.state.devices import Device
 from hil.cloud.state.events import CloudEvent
 from hil.cloud.state.happenings import Joined, Left
@@ -15,6 +15,7 @@ from hil.cloud.state.presence import ContactKind
 from hil.cloud.state.sessionstore import StoredSession
 from hil.errors import DeviceOffline
 from hil.wire.coap.message import ping
+from hil.wire.coap.reliability import DUPLICATE_WINDOW
 
 STATUS_EVENT = "spark/status"
 
@@ -52,7 +53,9 @@ class Sessions:
         """A session of the last run: its device may speak at once; was it online, ask whether it still is."""
         session.adopt(self._services.registry.require(stored.device_id))
         session.channel.mid = stored.next_mid
-        session.know_again(self._services.bus.mids_seen(stored.name, recently()))
+        # Nothing from before this is repeated by a device any more.
+        recently = self._services.clock.time() - DUPLICATE_WINDOW
+        session.know_again(self._services.bus.mids_seen(stored.name, recently))
         self._by_device[stored.device_id] = session
         session.save()
         if stored.online:

@@ -28,11 +28,14 @@ class Updating:
     async def flash(
         self, session: DeviceSession, device: Device, binary: bytes, within: float, *, unchecked: bool
     ) -> OtaReport:
-        """Update ``device``, whose session this is, and wait until it is back or has failed. ``within`` seconds."""
+        """Update ``device``, whose session this is, and wait until it is back or has failed.
+
+        ``within`` is the caller's patience: real seconds, whatever the cloud's clock shows.
+        """
         update = Update(session, binary, unchecked=unchecked)
         back = _Return(self._services, update, device)
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        loop, clock = asyncio.get_running_loop(), self._services.clock
+        began, began_by_clock = loop.time(), clock.monotonic()
         transfer = self._spawn(update)
         await asyncio.wait([transfer], timeout=within)
         if not transfer.done():
@@ -45,7 +48,7 @@ class Updating:
             reason = back.complaint()
         else:
             reason = f"the device did not come back within {within:g} s"
-        return replace(report, ok=not reason, reason=reason, duration=loop.time() - began)
+        return replace(report, ok=not reason, reason=reason, duration=clock.monotonic() - began_by_clock)
 
     async def stop(self) -> None:
         """Break off what is under way."""

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from typing import cast
 
+from hil.clock import Timer
 from hil.cloud.gateways.listening import listener
 from hil.cloud.session.identity import fingerprint, may_connect
 from hil.cloud.session.services import Services
@@ -60,7 +61,7 @@ class TcpLink(asyncio.Protocol):
         self._records = TcpServerSession(services.keys.rsa, self._accept, stored_key=self._stored_key)
         self._socket: asyncio.Transport | None = None
         self._session: DeviceSession | None = None
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline: Timer | None = None
         self.host = ""
         self.name = secrets.token_hex(8)
 
@@ -141,7 +142,7 @@ class TcpLink(asyncio.Protocol):
     def _expect(self, what: str, within: float) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = asyncio.get_running_loop().call_later(
+        self._deadline = self._services.clock.call_later(
             within, self._give_up, f"no {what} within {within:g} s"
         )
 

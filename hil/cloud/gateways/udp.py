@@ -240,7 +240,7 @@ class UdpGateway(asyncio.DatagramProtocol):
         self._handshakes[address] = connection
         self._strangers.discard(address)
         patience = self._services.config.timing.dtls_handshake
-        asyncio.get_running_loop().call_later(patience, self._expire, address, connection)
+        self._services.clock.call_later(patience, self._expire, address, connection)
         return connection
 
     def _fresh_cid(self) -> bytes:
@@ -272,7 +272,7 @@ class UdpGateway(asyncio.DatagramProtocol):
         self.bind(link)
         link.device_session = self._make_session(link)
         patience = self._services.config.timing.first_message
-        asyncio.get_running_loop().call_later(patience, self._expect_hello, link)
+        self._services.clock.call_later(patience, self._expect_hello, link)
         if previous is not None and previous.device_id is None and previous.device_session is not None:
             previous.device_session.end("replaced by another handshake", forget=True)
 

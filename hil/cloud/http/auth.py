@@ -6,7 +6,6 @@ looked at: clients in the wild send half a dozen client ids, and ``Bearer null``
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 
 from starlette.requests import Request
@@ -32,7 +31,7 @@ async def issue(request: Request) -> Response:
         raise ApiError(
             400, "unsupported_grant_type", f"this cloud knows the grants {' and '.join(grants)} only"
         )
-    token = grant(users, body, _lifetime(body))
+    token = grant(users, body, _lifetime(body, state_of(request).cloud.clock.time()))
     lifetime = 0 if token.expires_at is None else round(token.expires_at - token.created_at)
     return JSONResponse(
         {
@@ -59,7 +58,7 @@ def _by_refresh_token(users: Users, body: Body, lifetime: int | None) -> Token:
     return token
 
 
-def _lifetime(body: Body) -> int | None:
+def _lifetime(body: Body, now: float) -> int | None:
     """Seconds; 0 for ever, ``None`` when the caller leaves it to the cloud."""
     if body.text("expires_in") is not None:
         seconds = body.number("expires_in", 0)
@@ -75,7 +74,7 @@ def _lifetime(body: Body) -> int | None:
         raise bad_request("expires_at must be an ISO 8601 date") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return max(1, round(moment.timestamp() - time.time()))
+    return max(1, round(moment.timestamp() - now))
 
 
 async def current(call: Call) -> Response:

@@ -84,7 +84,7 @@ def identify(state: HttpState, presented: str | None) -> tuple[User, Token]:
     if not presented:
         raise _unauthorized("invalid_request", "The access token was not found")
     token = state.cloud.users.token_info(presented)
-    if token is not None and token.expired:
+    if token is not None and token.expired(state.cloud.clock.time()):
         raise _unauthorized("expired_token", "The access token provided has expired")
     user = state.cloud.users.user_for_token(presented)
     if token is None or user is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -49,13 +47,17 @@ async def change(call: Call) -> Response:
 def _rename(call: Call) -> Response:
     view, name = call.device(), call.body.required("name")
     call.cloud.devices.rename(view.id, name)
-    return JSONResponse({"ok": True, "id": view.id, "name": name, "updated_at": iso_time(time.time())})
+    return JSONResponse(
+        {"ok": True, "id": view.id, "name": name, "updated_at": iso_time(call.cloud.clock.time())}
+    )
 
 
 def _annotate(call: Call) -> Response:
     view, notes = call.device(), call.body.text("notes") or ""
     call.cloud.devices.set_notes(view.id, notes)
-    return JSONResponse({"ok": True, "id": view.id, "notes": notes, "updated_at": iso_time(time.time())})
+    return JSONResponse(
+        {"ok": True, "id": view.id, "notes": notes, "updated_at": iso_time(call.cloud.clock.time())}
+    )
 
 
 async def _signal(call: Call) -> Response:

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from hil.clock import LoopClock, SystemClock, Timer
 from hil.cloud.config import Timing
 from hil.cloud.session.link import Link
 from hil.device.platforms import Transport
@@ -62,11 +63,12 @@ class Channel:
     link: Link
     timing: Timing
     on_silence: Callable[[], None]
+    clock: LoopClock = field(default_factory=lambda: SystemClock().on_loop())
     mid: int = field(default_factory=lambda: secrets.randbelow(0x10000))
     _token: int = field(default_factory=lambda: secrets.randbelow(0x100))
     _by_mid: dict[int, Exchange] = field(default_factory=dict)
     _by_token: dict[bytes, Exchange] = field(default_factory=dict)
-    _timer: asyncio.TimerHandle | None = None
+    _timer: Timer | None = None
     _resend: Retransmitter = field(init=False)
     closed: bool = False
 
@@ -125,7 +127,7 @@ class Channel:
         data = encode(message)
         exchange.attempt()
         if not self.reliable and message.type is Type.CON:
-            self._resend.track(message.mid, data, _now())
+            self._resend.track(message.mid, data, self.clock.monotonic())
             self._arm()
         self.link.send(data)
         return exchange
@@ -198,10 +200,10 @@ class Channel:
             self._timer = None
         deadline = self._resend.next_deadline()
         if deadline is not None:
-            self._timer = asyncio.get_running_loop().call_at(deadline, self._tick)
+            self._timer = self.clock.call_at(deadline, self._tick)
 
     def _tick(self) -> None:
-        now = _now()
+        now = self.clock.monotonic()
         for data in self._resend.due(now):
             exchange = self._by_mid.get(int.from_bytes(data[2:4], "big"))
             if exchange is not None:
@@ -217,7 +219,3 @@ class Channel:
             self.on_silence()
         if not self.closed:
             self._arm()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -7,7 +7,6 @@ raise for what is in a message but ``WireError`` and ``CloudError``, which becom
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -150,7 +149,7 @@ def on_subscribe(session: DeviceSession, message: Message) -> Outcome:
 def on_time(session: DeviceSession, message: Message) -> Outcome:
     """The time, inside the acknowledgement: the only 2.05 a device may ever get."""
     session.log("asks for the time")
-    return Outcome(time_reply(message, int(time.time())))
+    return Outcome(time_reply(message, int(session.services.clock.time())))
 
 
 def on_ping(_session: DeviceSession, message: Message) -> Outcome:

@@ -203,7 +203,7 @@ async def application_of(session: DeviceSession) -> ApplicationDescribe:
     """What the application offers; waits for a device that has just connected to say so."""
     patience = session.services.config.timing.describe
     try:
-        async with asyncio.timeout(patience):
+        async with session.services.clock.timeout(patience):
             await session.described.wait()
     except TimeoutError:
         raise DeviceTimeout(
@@ -244,7 +244,7 @@ async def _ask(
 async def answer_to(session: DeviceSession, exchange: Exchange, timeout: float) -> Message:
     """The answer to ``exchange``. Raises ``DeviceTimeout``, ``Refused`` when the device resets it."""
     try:
-        async with asyncio.timeout(timeout):
+        async with session.services.clock.timeout(timeout):
             answer = await asyncio.shield(exchange.answer)
     except TimeoutError:
         state = "took the request and did not answer" if exchange.acknowledged else "did not acknowledge"

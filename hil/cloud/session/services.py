@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hil.clock import Clock, LoopClock, SystemClock
 from hil.cloud.config import CloudConfig
 from hil.cloud.session.meter import Meters
 from hil.cloud.state.activity import Activity
@@ -22,6 +23,7 @@ class Services:
     """What a running cloud shares among its gateways, sessions and API. Features add to ``meters``."""
 
     config: CloudConfig
+    clock: LoopClock
     store: Store
     keys: ServerKeys
     users: Users
@@ -33,16 +35,18 @@ class Services:
     presence: Presence
 
     @classmethod
-    def open(cls, config: CloudConfig, state_dir: Path) -> Services:
-        """Open (or create) the state in ``state_dir``."""
-        store = Store(state_dir)
+    def open(cls, config: CloudConfig, state_dir: Path, clock: Clock | None = None) -> Services:
+        """Open (or create) the state in ``state_dir``. ``clock``: the real time unless told."""
+        clock = clock or SystemClock()
+        store = Store(state_dir, clock.time)
         try:
             users = Users(store)
             users.ensure(config.owner)
             registry = Registry(store)
-            activity = Activity(registry.name_of)
+            activity = Activity(registry.name_of, clock.time)
             return cls(
                 config=config,
+                clock=clock.on_loop(),
                 store=store,
                 keys=ServerKeys.load_or_create(state_dir),
                 users=users,
@@ -51,7 +55,7 @@ class Services:
                 bus=EventBus(store),
                 activity=activity,
                 log=DeviceLog(store, activity),
-                presence=Presence(),
+                presence=Presence(clock.time),
             )
         except BaseException:
             store.close()

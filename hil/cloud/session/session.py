@@ -8,11 +8,11 @@ so an acknowledged event survives a killed cloud (protocol fact sheet 2.8, 7).
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from hil.clock import Timer
 from hil.cloud.session.blockwise import BlockAssembly
 from hil.cloud.session.channel import Channel
 from hil.cloud.session.link import Link
@@ -25,7 +25,7 @@ from hil.cloud.state.presence import ContactKind, keep_alive_of
 from hil.device.platforms import Platform, by_id
 from hil.errors import CloudError, DeviceOffline, WireError
 from hil.wire.coap.message import Message, Type, decode, empty_ack, encode
-from hil.wire.coap.reliability import DUPLICATE_WINDOW, MISSING, Deduplicator
+from hil.wire.coap.reliability import MISSING, Deduplicator
 from hil.wire.messages import Kind, classify
 from hil.wire.ota.common import OtaSender
 
@@ -73,7 +73,7 @@ class DeviceSession:
         self.services = services
         self.hub = hub
         self.link = link
-        self.channel = Channel(link, services.config.timing, self._gave_up)
+        self.channel = Channel(link, services.config.timing, self._gave_up, services.clock)
         self.device: Device | None = None
         self.turn = asyncio.Lock()  # functions and variables: one at a time (cloud API fact sheet 5)
         self.described = asyncio.Event()
@@ -88,7 +88,7 @@ class DeviceSession:
         self._marked = False
         self._handlers = handlers
         self._duplicates = Deduplicator()
-        self._silence: asyncio.TimerHandle | None = None
+        self._silence: Timer | None = None
 
     @property
     def online(self) -> bool:
@@ -293,7 +293,7 @@ class DeviceSession:
             self._silence.cancel()
         limit = SILENCE_FACTOR * self.keep_alive
         why = f"silent for {limit:g} s"
-        self._silence = asyncio.get_running_loop().call_later(limit, self._lost, why)
+        self._silence = self.services.clock.call_later(limit, self._lost, why)
 
     @property
     def keep_alive(self) -> float:
@@ -304,9 +304,8 @@ class DeviceSession:
         version = self.device.os_rules if self.device else None
         return keep_alive_of(self.platform, self.link.transport, version)
 
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
+    def _now(self) -> float:
+        return self.services.clock.monotonic()
 
 
 def refusal(message: Message, code: int = 0x80) -> Message | None:
@@ -314,8 +313,3 @@ def refusal(message: Message, code: int = 0x80) -> Message | None:
     if message.type is not Type.CON:
         return None
     return Message(Type.ACK, code, message.mid, message.token)
-
-
-def recently() -> float:
-    """The time (seconds since 1970) before which no device repeats a message any more."""
-    return time.time() - DUPLICATE_WINDOW

@@ -7,9 +7,9 @@ trailing space).
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 
+from hil.clock import Timer
 from hil.cloud.session.session import DeviceSession
 from hil.cloud.state.devices import Device, application_hash
 from hil.cloud.state.happenings import Updated
@@ -79,7 +79,7 @@ class Update:
         # How many comings and goings, of any device, there had been when the device had the whole file.
         self.contacts_before_end = 0
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._tenths = 0  # of the file, as last told
         session.updater = self.sender
         session.on_update_message = self._take
@@ -87,13 +87,13 @@ class Update:
 
     async def run(self) -> OtaReport:
         """Transfer the file. Never raises; the report says how it went."""
-        began = time.monotonic()
+        began = self._now()
         self._say("started ")
         what = str(self.module or f"{len(self.binary)} bytes, not looked at")
         self.session.log(f"update: {what}", told=True)
         self._tell("started", what)
         try:
-            self._send(self.sender.start(_now()))
+            self._send(self.sender.start(self._now()))
             await self._ended
             reason = self.sender.error or ""
         except DeviceOffline as error:
@@ -104,7 +104,7 @@ class Update:
         self.session.log(f"update {'failed: ' + reason if reason else 'transferred'}", told=True)
         self._tell("failed" if reason else "sent", reason)
         transferred, size = self.sender.progress
-        duration = time.monotonic() - began
+        duration = self._now() - began
         return OtaReport(not reason, reason, duration, size, transferred, self.sender.result)
 
     def _release(self) -> None:
@@ -131,10 +131,10 @@ class Update:
             self._tell("sending")
 
     def _take(self, message: Message) -> None:
-        self._send(self.sender.receive(message, _now()))
+        self._send(self.sender.receive(message, self._now()))
 
     def _tick(self) -> None:
-        self._send(self.sender.tick(_now()))
+        self._send(self.sender.tick(self._now()))
 
     def _send(self, messages: list[Message]) -> None:
         """Send what the sender wants, then see whether it is through or when it wants to be asked again."""
@@ -152,7 +152,10 @@ class Update:
             return
         deadline = self.sender.next_deadline()
         if deadline is not None:
-            self._timer = asyncio.get_running_loop().call_at(deadline, self._tick)
+            self._timer = self.session.services.clock.call_at(deadline, self._tick)
+
+    def _now(self) -> float:
+        return self.session.services.clock.monotonic()
 
     def _gone(self, why: str) -> None:
         if not self._ended.done():
@@ -196,7 +199,3 @@ def runs_module(device: Device, module: Module) -> bool | None:
         if one.function == letter and one.index == module.index and one.store == "m"
     ]
     return module.version in versions if versions else None
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -51,18 +51,19 @@ class Entry:
 class Activity:
     """The stream. ``listeners`` are called with each entry on the cloud's loop, and must not block it.
 
-    ``name_of`` gives the name of a device by its id, empty for one that is not known.
+    ``name_of`` gives the name of a device by its id, empty for one that is not known; ``now`` the seconds since 1970.
     """
 
-    def __init__(self, name_of: Callable[[str], str]) -> None:
+    def __init__(self, name_of: Callable[[str], str], now: Callable[[], float] = time.time) -> None:
         self._name_of = name_of
+        self._now = now
         self._recent: deque[Entry] = deque(maxlen=KEPT)
         self.listeners: list[Callable[[Entry], None]] = []
 
     def tell(self, device_id: str | None, what: Happening, costs: Sequence[Cost] = ()) -> None:
         """Say what happened, to or by which device."""
         name = self._name_of(device_id) if device_id else ""
-        entry = Entry(time.time(), device_id, name, what, tuple(costs))
+        entry = Entry(self._now(), device_id, name, what, tuple(costs))
         self._recent.append(entry)
         for listener in tuple(self.listeners):
             listener(entry)

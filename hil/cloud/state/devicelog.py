@@ -48,7 +48,7 @@ class DeviceLog:
 
         ``told``: the activity hears of it in an entry of another kind.
         """
-        entry = LogLine(time.time(), device_id, line)
+        entry = LogLine(self._store.now(), device_id, line)
         self._store.execute(
             "INSERT INTO device_log (device_id, at, line) VALUES (?, ?, ?)", device_id, entry.at, line
         )

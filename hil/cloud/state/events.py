@@ -7,7 +7,6 @@ listeners (the harness, webhooks) hear everything. Prefix matching is case-sensi
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -159,7 +158,7 @@ class EventBus:
         origin: Origin | None = None,
     ) -> CloudEvent:
         """Write an event to the store, for :meth:`announce` to hand out once it is committed."""
-        now = time.time()
+        now = self._store.now()
         row_id = self._store.execute(
             "INSERT INTO events (name, raw, device_id, owner, published_at, private, ttl, content_format, session,"
             " mid) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

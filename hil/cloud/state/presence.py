@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -42,10 +43,12 @@ class Contact:
 class Presence:
     """The cloud's belief about its devices.
 
-    ``heard`` counts authenticated messages per device: what "never reached the cloud" is judged by.
+    ``now`` is the time of contacts, in seconds since 1970. ``heard`` counts authenticated messages per device:
+    what "never reached the cloud" is judged by.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
         self.contacts: Journal[Contact] = Journal()
         self._online: set[str] = set()
         self._heard: dict[str, int] = {}
@@ -67,7 +70,7 @@ class Presence:
         """The device is online, by a new contact of ``kind``. True when it was offline before."""
         was_offline = device_id not in self._online
         self._online.add(device_id)
-        self.contacts.append(Contact(device_id, kind, time.time(), detail))
+        self.contacts.append(Contact(device_id, kind, self._now(), detail))
         return was_offline
 
     def left(self, device_id: str, why: str) -> bool:
@@ -75,7 +78,7 @@ class Presence:
         if device_id not in self._online:
             return False
         self._online.discard(device_id)
-        self.contacts.append(Contact(device_id, ContactKind.OFFLINE, time.time(), why))
+        self.contacts.append(Contact(device_id, ContactKind.OFFLINE, self._now(), why))
         return True
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 
 from hil.cloud.state.devices import Device, parse_hello, parse_system
 from hil.cloud.state.names import device_id_of, is_device_id
@@ -85,7 +84,7 @@ class Registry:
         with self._store.transaction():
             device = self._devices.get(device_id)
             if device is None:
-                device = Device(device_id, name or device_id[-6:], owner, platform_id, time.time())
+                device = Device(device_id, name or device_id[-6:], owner, platform_id, self._store.now())
                 self._insert(device)
             else:
                 device.owner, device.platform_id = owner, platform_id
@@ -208,12 +207,12 @@ class Registry:
     def claim_code(self, user: str) -> str:
         """A code that makes the device which sends it belong to ``user``."""
         code = secrets.token_urlsafe(48)[:CLAIM_CODE_LENGTH]
-        self._store.execute("INSERT INTO claim_codes VALUES (?, ?, ?)", code, user, time.time())
+        self._store.execute("INSERT INTO claim_codes VALUES (?, ?, ?)", code, user, self._store.now())
         return code
 
     def redeem(self, code: str, device_id: str) -> str | None:
         """Use up a claim code: the device's new owner, or ``None`` when the code is no good."""
-        oldest = time.time() - CLAIM_CODE_LIFETIME
+        oldest = self._store.now() - CLAIM_CODE_LIFETIME
         with self._store.transaction():
             row = self._store.one("SELECT user FROM claim_codes WHERE code=? AND created_at>?", code, oldest)
             if row is None:
@@ -230,7 +229,7 @@ class Registry:
         ``platform_id`` stands in for what the Hello says of the platform.
         """
         device = self.require(device_id)
-        now = time.time()
+        now = self._store.now()
         with self._store.transaction():
             self._set(
                 device,
@@ -250,13 +249,13 @@ class Registry:
 
     def saw_resume(self, device_id: str, address: str) -> None:
         """A session taken up again: everything that is known still counts."""
-        now = time.time()
+        now = self._store.now()
         self._set(self.require(device_id), last_handshake=now, last_heard=now, last_ip=address)
 
     def heard(self, device_id: str, address: str) -> None:
         """A sign of life; in memory only, since it comes with every message (see :meth:`keep_heard`)."""
         device = self.require(device_id)
-        device.last_heard, device.last_ip = time.time(), address
+        device.last_heard, device.last_ip = self._store.now(), address
 
     def keep_heard(self, device_id: str) -> None:
         """Put the last sign of life into the store."""
@@ -280,7 +279,7 @@ class Registry:
 
     def saw_vitals(self, device_id: str, payload: bytes) -> None:
         """A metrics Describe, kept as it came."""
-        self._set(self.require(device_id), vitals=payload, vitals_at=time.time())
+        self._set(self.require(device_id), vitals=payload, vitals_at=self._store.now())
 
     def subscribe(self, device_id: str, wanted: Subscription) -> None:
         """A device's wish for events; a repeated one changes nothing but its flags."""

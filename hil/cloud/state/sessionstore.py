@@ -7,7 +7,6 @@ behind them, and whoever sends stores the session again before the reserve is us
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from hil.cloud.state.store import Store
@@ -65,7 +64,7 @@ class SessionStore:
             *address,
             next_mid,
             online,
-            time.time(),
+            self._store.now(),
         )
 
     def delete(self, device_id: str, name: str) -> None:

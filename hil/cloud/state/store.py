@@ -11,7 +11,8 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ Row = sqlite3.Row
 class Store:
     """The database of one cloud in ``directory``. A second cloud on the same directory is refused.
 
-    Safe to use from any thread; transactions of different threads wait for each other.
+    ``now`` is the time that stored rows carry, in seconds since 1970. Safe to use from any thread; transactions of
+    different threads wait for each other.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, now: Callable[[], float] = time.time) -> None:
+        self.now = now
         self.directory = directory
         self.path = directory / "cloud.sqlite"
         self._guard = threading.RLock()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-import time
 from dataclasses import dataclass
 
 from hil.cloud.state.store import Row, Store
@@ -45,9 +44,9 @@ class Token:
     expires_at: float | None
     client: str
 
-    @property
-    def expired(self) -> bool:
-        return self.expires_at is not None and self.expires_at <= time.time()
+    def expired(self, now: float) -> bool:
+        """Whether it has ended at ``now``."""
+        return self.expires_at is not None and self.expires_at <= now
 
 
 class Users:
@@ -75,7 +74,7 @@ class Users:
     def ensure(self, name: str) -> User:
         """The account ``name``, made without a password when it is new: it can hold tokens, not log in."""
         self._store.execute(
-            "INSERT OR IGNORE INTO users VALUES (?, NULL, NULL, ?)", _checked(name), time.time()
+            "INSERT OR IGNORE INTO users VALUES (?, NULL, NULL, ?)", _checked(name), self._store.now()
         )
         return self._require(name)
 
@@ -101,7 +100,7 @@ class Users:
     def issue_token(self, user: User | str, expires_in: int | None = None, *, client: str = "hil") -> Token:
         """A new token. ``expires_in`` in seconds; ``None`` means 90 days, 0 means it never ends."""
         name = user if isinstance(user, str) else user.name
-        now = time.time()
+        now = self._store.now()
         lifetime = TOKEN_LIFETIME if expires_in is None else expires_in
         token = Token(
             secrets.token_hex(20),
@@ -125,7 +124,7 @@ class Users:
     def refresh(self, refresh_token: str, expires_in: int | None = None) -> Token | None:
         """A new token for a refresh token that is not too old; the old token ends."""
         row = self._store.one("SELECT * FROM tokens WHERE refresh_token=?", refresh_token)
-        if row is None or row["created_at"] + REFRESH_LIFETIME < time.time():
+        if row is None or row["created_at"] + REFRESH_LIFETIME < self._store.now():
             return None
         with self._store.transaction():
             self.revoke(row["token"])
@@ -134,7 +133,7 @@ class Users:
     def user_for_token(self, token: str) -> User | None:
         """Whose token this is; ``None`` when it is unknown or has ended."""
         info = self.token_info(token)
-        return None if info is None or info.expired else self.get(info.user)
+        return None if info is None or info.expired(self._store.now()) else self.get(info.user)
 
     def token_info(self, token: str) -> Token | None:
         """What is known of a token, ended or not."""

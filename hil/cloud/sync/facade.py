@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Self
 
+from hil.clock import Clock
 from hil.cloud.billing.feature import Billing
 from hil.cloud.config import CloudConfig
 from hil.cloud.http.feature import HttpApi
@@ -22,11 +23,13 @@ from hil.errors import CloudError
 class DeviceCloud(Verbs, Presences, Registration):
     """One cloud; a context manager. Ports are real ones once it is started.
 
+    ``clock`` is what the cloud's timers and times follow, the real time unless told; ``within`` of a verb is the
+    caller's patience, in real seconds.
     Whoever needs one part only asks for :class:`Verbs`, :class:`Presences` or :class:`Registration`.
     """
 
-    def __init__(self, config: CloudConfig | None = None) -> None:
-        super().__init__(config)
+    def __init__(self, config: CloudConfig | None = None, clock: Clock | None = None) -> None:
+        super().__init__(config, clock)
         self._events: EventLog | None = None
         self._operations: OperationsView | None = None
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from types import TracebackType
 from typing import Self
 
+from hil.clock import Clock
 from hil.cloud.billing.feature import Billing
 from hil.cloud.compose import compose
 from hil.cloud.config import CloudConfig
@@ -22,8 +22,9 @@ class Running:
 
     actor = "cloud"
 
-    def __init__(self, config: CloudConfig | None = None) -> None:
+    def __init__(self, config: CloudConfig | None = None, clock: Clock | None = None) -> None:
         self.config = config or CloudConfig()
+        self._clock = clock
         self._loop: BackgroundLoop | None = None
         self._core: Cloud | None = None
 
@@ -33,7 +34,7 @@ class Running:
             raise UsageError("the cloud is started already")
         loop = BackgroundLoop("hil-cloud")
         try:
-            core = loop.call(compose, self.config)
+            core = loop.call(compose, self.config, clock=self._clock)
         except BaseException:
             loop.close()
             raise
@@ -89,7 +90,7 @@ class Running:
             operations=len(core.feature(Billing).ledger.journal),
             contacts=len(services.presence.contacts),
             lines=len(services.log.journal),
-            at=time.time(),
+            at=core.clock.time(),
         )
 
     def tell(self, device: DeviceRef, what: Happening) -> None:

@@ -100,7 +100,7 @@ class ApplicationHost:
         self._facts = facts
         self._image = image
         self._cloud: CloudCommands | None = None
-        self._started_at = time.monotonic()
+        self._started_at = facts.clock.monotonic()
         self._serial = 0
         self._met_cloud = False
         self._dials = False  # the application asked for the cloud and has not left it
@@ -116,7 +116,7 @@ class ApplicationHost:
         application = self._application or Application
         self._mode = SystemMode(application.SYSTEM_MODE)
         self._threaded = application.SYSTEM_THREAD
-        self._thread = ApplicationThread(self._complain, manual=self._mode is SystemMode.MANUAL)
+        self._thread = ApplicationThread(self._complain, facts.clock, manual=self._mode is SystemMode.MANUAL)
 
     def _make(self, factory: ApplicationFactory) -> Application:
         try:
@@ -190,7 +190,7 @@ class ApplicationHost:
             self._thread.serve()
         while True:
             self._attempt("loop()", application.loop)
-            self._thread.serve(LOOP_PACE)
+            self._thread.between_turns(LOOP_PACE)
 
     def _attempt(self, what: str, action: Callable[[], None]) -> None:
         try:
@@ -307,7 +307,7 @@ class ApplicationHost:
         return self._cloud is not None and self._cloud.connected
 
     def millis(self) -> int:
-        return int((time.monotonic() - self._started_at) * 1000)
+        return int((self._facts.clock.monotonic() - self._started_at) * 1000)
 
     def delay(self, milliseconds: float) -> None:
         self._dial()

@@ -6,9 +6,9 @@ Protocol fact sheet 2.7 (when a session is taken up again) and 7 (states, back-o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
-import time
 import zlib
 from collections.abc import Callable
 
@@ -45,13 +45,12 @@ class CloudClient:
         app: ApplicationHost,
         *,
         timing: Timing | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._facts = facts
         self._network = network
         self._app = app
         self._timing = timing or Timing()
-        self._clock = clock
+        self._clock = facts.clock.on_loop()
         self._profile = Profile(facts.platform, facts.device_os)
         self.state = CloudState.DISCONNECTED
         self._loop = asyncio.new_event_loop()
@@ -126,7 +125,7 @@ class CloudClient:
             return False
         if not 0 < len(name.encode()) <= MAX_NAME or len(data) > self._profile.max_data:
             return False
-        return 0 <= ttl <= MAX_TTL and self._rate.allows(name, self._clock())
+        return 0 <= ttl <= MAX_TTL and self._rate.allows(name, self._clock.monotonic())
 
     def subscribed(self, subscription: Subscription) -> None:
         """The application subscribed to something more."""
@@ -217,7 +216,9 @@ class CloudClient:
         saying = asyncio.create_task(self._say_goodbye(session, farewell))
         cut = asyncio.create_task(self._cut.wait())
         timeout = self._timing.reset_goodbye if self._closing else self._timing.goodbye
-        await asyncio.wait([saying, cut, connection], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        with contextlib.suppress(TimeoutError):
+            async with self._clock.timeout(timeout):
+                await asyncio.wait([saying, cut, connection], return_when=asyncio.FIRST_COMPLETED)
         for task in (saying, cut):
             task.cancel()
         await asyncio.gather(saying, cut, return_exceptions=True)
@@ -232,7 +233,7 @@ class CloudClient:
     async def _back_off(self) -> None:
         """1 s for five attempts, then 2 s for five, 4 s and so on to 128 s (fact sheet 7)."""
         try:
-            async with asyncio.timeout(self._timing.back_off * back_off_factor(self._attempts)):
+            async with self._clock.timeout(self._timing.back_off * back_off_factor(self._attempts)):
                 await self._left.wait()
         except TimeoutError:
             return

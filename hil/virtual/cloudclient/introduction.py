@@ -137,7 +137,7 @@ class Introduction:
             session.cache.next_mid = session.link.first_mid
         session.send(hello.message(session.next_mid(), confirmable=False))
         try:
-            async with asyncio.timeout(session.timing.server_hello):
+            async with session.facts.clock.on_loop().timeout(session.timing.server_hello):
                 await session.server_hello.wait()
         except TimeoutError as error:
             raise LinkDown("no Hello from the server in time") from error

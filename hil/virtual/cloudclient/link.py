@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -116,12 +115,13 @@ class TcpLink:
             raise LinkDown("the board cannot read its device key: a number of it starts with a zero byte")
         self._session = TcpClientSession(device_key, self._facts.device_id, server_key)
         self._socket = _make_socket(self._network, socket.SOCK_STREAM)
+        clock = self._facts.clock.on_loop()
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            async with asyncio.timeout(TCP_TIMEOUT):
+            async with clock.timeout(TCP_TIMEOUT):
                 await asyncio.get_running_loop().sock_connect(self._socket, (host, port or 5683))
             while not self._session.established:
-                async with asyncio.timeout(TCP_TIMEOUT):
+                async with clock.timeout(TCP_TIMEOUT):
                     await self._pump()
         except TimeoutError as error:
             raise LinkDown("timeout in the TCP handshake") from error
@@ -187,6 +187,7 @@ class DtlsLink:
     ) -> None:
         self._facts = facts
         self._network = network
+        self._clock = facts.clock.on_loop()
         self._profile = profile
         self._saved = saved
         self._socket: socket.socket | None = None
@@ -232,16 +233,16 @@ class DtlsLink:
         ):
             raise LinkDown("the keys in the configuration flash are not EC keys")
         connection = dtls.ClientConnection(key, server_key, offer_cid=self._profile.offers_cid)
-        connection.start(time.monotonic())
+        connection.start(self._clock.monotonic())
         while connection.session is None:
             self._flush(connection)
             if connection.failed is not None:
                 raise LinkDown(f"DTLS handshake failed: {connection.failed}", erase=True)
             datagram = await self._wait_datagram(connection.next_timeout())
             if datagram is None:
-                connection.on_timeout(time.monotonic())
+                connection.on_timeout(self._clock.monotonic())
             else:
-                self._ready += connection.receive(datagram, time.monotonic())
+                self._ready += connection.receive(datagram, self._clock.monotonic())
         self._flush(connection)
         self._session = connection.session
         self._session.device_id = self._facts.device_id
@@ -253,9 +254,8 @@ class DtlsLink:
     async def _wait_datagram(self, deadline: float | None) -> bytes | None:
         if self._socket is None:
             raise LinkDown("not connected")
-        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            async with asyncio.timeout(timeout):
+            async with self._clock.timeout_at(deadline):
                 return await asyncio.get_running_loop().sock_recv(self._socket, 4096)
         except TimeoutError:
             return None

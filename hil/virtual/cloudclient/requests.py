@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 import zlib
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -81,14 +80,14 @@ class RequestHandler:
         """Act on one message from the cloud."""
         dedup = message.type is Type.CON and not self._session.profile.tcp
         if dedup:
-            stored = self._seen.lookup(message.mid, time.monotonic())
+            stored = self._seen.lookup(message.mid, self._session.facts.clock.monotonic())
             if stored is not MISSING:
                 if isinstance(stored, bytes):
                     self._session.send(coap.decode(stored))
                 return
         self._replies = []
         if self._update.wants(message):
-            self._advance(self._update.receive(message, time.monotonic()))
+            self._advance(self._update.receive(message, self._session.facts.clock.monotonic()))
         elif handler := self._handlers.get(kind):
             try:
                 handler(message)
@@ -97,7 +96,7 @@ class RequestHandler:
         if dedup:
             reply = next((item for item in self._replies if item.mid == message.mid), None)
             if reply is not None:
-                self._seen.remember(message.mid, coap.encode(reply), time.monotonic())
+                self._seen.remember(message.mid, coap.encode(reply), self._session.facts.clock.monotonic())
 
     def _reply(self, message: Message) -> None:
         self._replies.append(message)
@@ -263,7 +262,7 @@ class RequestHandler:
     def acknowledged(self, message: Message) -> None:
         """An ACK came in: OTA V3 applies an update once its last response is acknowledged."""
         if self._update.wants(message):
-            self._advance(self._update.receive(message, time.monotonic()))
+            self._advance(self._update.receive(message, self._session.facts.clock.monotonic()))
 
     def _advance(self, outgoing: list[Message]) -> None:
         for message in outgoing:

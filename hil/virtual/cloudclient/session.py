@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -55,6 +54,7 @@ class CloudSession:
         self.app = app
         self.cache = cache
         self.timing = timing
+        self.clock = facts.clock.on_loop()
         self.server_hello = asyncio.Event()
         self._on_connected: Callable[[], None] | None = on_connected
         self._token = random.randrange(256)
@@ -63,7 +63,7 @@ class CloudSession:
         self._retransmitter = Retransmitter(timing.ack_timeout)
         self._hello_mid: int | None = None
         self._introduced = False
-        self._last_heard = time.monotonic()
+        self._last_heard = self.clock.monotonic()
         self._last_ping = 0.0
         self._timers = asyncio.Event()
         self._ended: asyncio.Future[LinkDown] = asyncio.get_running_loop().create_future()
@@ -93,7 +93,7 @@ class CloudSession:
         data = coap.encode(message)
         self._pending[message.mid] = on_reply
         if not self.profile.tcp:
-            self._retransmitter.track(message.mid, data, time.monotonic())
+            self._retransmitter.track(message.mid, data, self.clock.monotonic())
             self._timers.set()
         self._transmit(data)
 
@@ -209,8 +209,7 @@ class CloudSession:
         self._publications[message.mid] = publication
         if ack is AckMode.WITH_ACK:
             self.confirm(message, lambda reply: self._published(message.mid, accepted(reply)))
-            loop = asyncio.get_running_loop()
-            loop.call_later(self.timing.publish_ack, self._published, message.mid, False)
+            self.clock.call_later(self.timing.publish_ack, self._published, message.mid, False)
         else:
             self.respond(message)
             self._published(message.mid, True)
@@ -235,7 +234,7 @@ class CloudSession:
             data = await self.link.receive()
             if self._last_ping > self._last_heard:
                 self.wake_timers()  # they wait for the end of the ping's time
-            self._last_heard = time.monotonic()
+            self._last_heard = self.clock.monotonic()
             self.cache.restores = 0
             try:
                 self._incoming(coap.decode(data))
@@ -278,7 +277,7 @@ class CloudSession:
     async def _keep_time(self) -> None:
         while True:
             self._timers.clear()
-            now = time.monotonic()
+            now = self.clock.monotonic()
             for data in self._retransmitter.due(now):
                 self._transmit(data)
             if self._retransmitter.failed(now):
@@ -299,9 +298,9 @@ class CloudSession:
 
     def _ping_if_idle(self, now: float) -> None:
         if self._last_ping > self._last_heard:
-            if now - self._last_ping >= self._ping_timeout:
+            if now >= self._last_ping + self._ping_timeout:
                 raise LinkDown("no answer to a ping")
-        elif now - self._last_heard >= self._ping_interval:
+        elif now >= self._last_heard + self._ping_interval:
             self._last_ping = now
             self.confirm(coap.ping(self.next_mid()))
 
@@ -314,7 +313,7 @@ class CloudSession:
 
     async def _sleep_until(self, deadline: float) -> None:
         try:
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            async with self.clock.timeout_at(deadline):
                 await self._timers.wait()
         except TimeoutError:
             return

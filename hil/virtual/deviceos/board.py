@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from hil.clock import Clock
 from hil.device.platforms import Platform
 from hil.errors import UsageError
 from hil.virtual.app.apps import ApplicationHost, ApplicationImage
@@ -61,7 +62,8 @@ class VirtualBoard:
     """One board on one USB port.
 
     ``state_dir`` keeps its flash. ``network`` is where its radio ends. ``library`` has the twins it can run; without
-    one those of the harness. ``make_cloud`` and ``scheduler`` are for tests.
+    one those of the harness. ``clock`` is what it follows, the real time unless told. ``make_cloud`` and
+    ``scheduler`` are for tests.
     Mode changes run on the board's own thread; ``power_on`` and ``power_off`` return when they are done.
     """
 
@@ -73,17 +75,18 @@ class VirtualBoard:
         state_dir: Path,
         *,
         library: ApplicationLibrary | None = None,
+        clock: Clock | None = None,
         make_cloud: MakeCloud | None = None,
         scheduler: Scheduler | None = None,
     ) -> None:
         self.spec = spec
-        self.machine = Machine(spec.platform, spec.device_os, spec.device_id, state_dir)
+        self.machine = Machine(spec.platform, spec.device_os, spec.device_id, state_dir, clock)
         self.machine.power = self
         self.machine.ip_address = getattr(network, "address", None)
         self._port = port
         self._library = library or ApplicationLibrary()
         self._make_cloud = make_cloud or (lambda machine, host: CloudClient(machine, network, host))
-        self._scheduler = scheduler or ThreadScheduler(f"board {spec.slot}")
+        self._scheduler = scheduler or ThreadScheduler(f"board {spec.slot}", self.machine.clock)
         self._system: OperatingSystem | None = None
         self._start_number = 0
         self._powered = False

@@ -5,7 +5,6 @@ Facts: USB fact sheet 2.1 (the end of listening mode), 4.3 (what requests do as 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -61,7 +60,7 @@ class OperatingSystem:
     ) -> None:
         self.machine = machine
         self._make_cloud = make_cloud
-        self._started = time.monotonic()
+        self._started = self.machine.clock.monotonic()
         self._listened = 0
         self.application = ApplicationHost(machine, factory, image)
         self.cloud = make_cloud(self.application)
@@ -69,7 +68,7 @@ class OperatingSystem:
     @property
     def uptime(self) -> int:
         """Seconds since this start."""
-        return int(time.monotonic() - self._started)
+        return int(self.machine.clock.monotonic() - self._started)
 
     @property
     def _goes_online(self) -> bool:

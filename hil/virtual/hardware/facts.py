@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Protocol
 
+from hil.clock import Clock
 from hil.device.keys import ServerAddress
 from hil.device.platforms import Platform
 from hil.wire.messages.description import SystemDescribe
@@ -12,6 +13,10 @@ from hil.wire.messages.description import SystemDescribe
 
 class DeviceFacts(Protocol):
     """The machine as the cloud client and the application see it."""
+
+    @property
+    def clock(self) -> Clock:
+        """The board's time: all its waits of protocol and application follow it."""
 
     @property
     def platform(self) -> Platform: ...

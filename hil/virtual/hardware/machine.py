@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from hil.clock import Clock, SystemClock
 from hil.device.keys import ServerAddress
 from hil.device.modules import NO_PRODUCT
 from hil.device.platforms import Platform, Radio
@@ -62,9 +63,20 @@ class Power(Protocol):
 
 
 class Machine:
-    """Flash, settings and facts of one board. Everything survives in ``state_dir`` but the backup RAM."""
+    """Flash, settings and facts of one board. Everything survives in ``state_dir`` but the backup RAM.
 
-    def __init__(self, platform: Platform, device_os: str, device_id: str, state_dir: Path) -> None:
+    ``clock`` is the real time unless told.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        device_os: str,
+        device_id: str,
+        state_dir: Path,
+        clock: Clock | None = None,
+    ) -> None:
+        self.clock: Clock = clock or SystemClock()
         self.platform = platform
         self.device_os = device_os
         self.device_id = bytes.fromhex(device_id)
