@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-from hil.clock.client import ClockClient, socket_of_run
+if TYPE_CHECKING:
+    from hil.clock.client import ClockClient
 
 
 @pytest.fixture
@@ -15,6 +17,8 @@ def clock() -> Iterator[ClockClient]:
 
     Skips on real time: real boards cannot be moved, and a virtual rack wants to be told.
     """
+    from hil.clock.client import ClockClient, socket_of_run  # only for a test that asks
+
     path = socket_of_run()
     if path is None:
         pytest.skip("needs a movable clock: hil rack run --clock")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hil.clock.client import clock_of_run
 from hil.errors import HilError
 from hil.plugin.boards import image_for
 from hil.plugin.places import cloud_state_of
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     """The rig of this run, its boards made ready side by side for the tests that were selected."""
-    from hil.rig.live import Rig  # heavy imports only when a test needs a board
+    from hil.clock.client import clock_of_run  # heavy imports only when a test needs a board
+    from hil.rig.live import Rig
 
     config = request.config
     file = rig_of(config)
