@@ -103,6 +103,7 @@ def _bring_in(rig: RigFile, cloud: DeviceCloud, follower: Follower, screen: Scre
                     return False
                 board, trouble = outcome
                 screen.say([("", str(trouble) if trouble else f"{board.name} is online")])
+                screen.report("board", device=board.name, trouble=str(trouble) if trouble else None)
         finally:
             follower.on_stop = lambda: None
             pool.close()  # whoever plays may use them
