@@ -3,9 +3,10 @@
 pytest_plugins = [  # a file that imports another comes after it
     "hil.plugin.options",
     "hil.plugin.selection",
+    "hil.plugin.parallel",
     "hil.plugin.boards",
     "hil.plugin.reporting",
-    "hil.plugin.bench",
+    "hil.plugin.rig",
     "hil.plugin.cloud",
     "hil.plugin.network",
     "hil.plugin.operations",

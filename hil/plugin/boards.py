@@ -1,20 +1,22 @@
-"""``board`` and ``peer``: boards that are healthy, run the probe and are online. ``firmware``: images for them."""
+"""``board``, ``peer`` and ``boards``: healthy, running what the test wants, online. ``firmware``: images for them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from hil.errors import HilError, RigError
+from hil.plugin.needs import Application
+from hil.plugin.selection import candidates, companions, default_application, need
 from hil.report.allure_results import label_board, name_peer
 from hil.report.evidence import Evidence
 
 if TYPE_CHECKING:
     from hil.rig.cloud_board import CloudBoard
     from hil.rig.images import Image
-    from hil.rig.live import Bench
+    from hil.rig.live import Rig
 
 EVIDENCE_KEY = pytest.StashKey[Evidence]()
 BOARDS_KEY = pytest.StashKey["list[CloudBoard]"]()
@@ -28,79 +30,95 @@ def evidence(request: pytest.FixtureRequest) -> Evidence:
 
 
 @pytest.fixture
-def board(request: pytest.FixtureRequest, bench: Bench, evidence: Evidence) -> Iterator[CloudBoard]:
-    """A board of the item's platform: healthy, running what marker ``firmware`` says, online."""
-    marker = request.node.get_closest_marker("firmware")
-    app, version = "probe", 1
-    if marker is not None:
-        app, version = marker.args[0], marker.kwargs.get("version", 1)
-    online = request.node.get_closest_marker("offline") is None
-    label_board(bench.board(request.param).name, request.param)
-    yield from _ready(request, bench, evidence, request.param, app, version, online)
+def board(request: pytest.FixtureRequest, rig: Rig, evidence: Evidence) -> Iterator[CloudBoard]:
+    """A board of the item's platform or slot: healthy, running what marker ``firmware`` says, online."""
+    wanted = need(request.node)
+    slots = candidates(request.config, request.param, wanted)
+    (chosen,) = rig.take(slots)
+    label_board(chosen.name, chosen.platform.name)
+    with _ready(request, rig, evidence, chosen, wanted.application, wanted.online):
+        yield chosen
+
+
+@pytest.fixture
+def boards(
+    request: pytest.FixtureRequest, rig: Rig, board: CloudBoard, evidence: Evidence
+) -> Iterator[list[CloudBoard]]:
+    """As many boards of one platform as ``@pytest.mark.board(..., count=n)`` says; ``board`` is the first."""
+    wanted = need(request.node)
+    with ExitStack() as stack:
+        others = _others(request, rig, board, wanted.count - 1) if wanted.count > 1 else []
+        for other in others:
+            stack.enter_context(_ready(request, rig, evidence, other, wanted.application, wanted.online))
+        yield [board, *others]
 
 
 @pytest.fixture
 def peer(
-    request: pytest.FixtureRequest, bench: Bench, board: CloudBoard, evidence: Evidence
+    request: pytest.FixtureRequest, rig: Rig, board: CloudBoard, evidence: Evidence
 ) -> Iterator[CloudBoard]:
-    """Another board of the rig, of another platform than ``board``, running the probe and online."""
-    names = list(dict.fromkeys(slot.platform for slot in bench.rig.slots))
-    names.remove(board.platform.name)
-    if not names:
-        pytest.skip(f"needs a second board; rig {bench.rig.name} has only {board.name}")
-    others = [name for name in names if name in bench.boards] or names
-    name_peer(bench.board(others[0]).name)
-    yield from _ready(request, bench, evidence, others[0], "probe", 1, True)
+    """A second board, online: the second of ``boards``, else one of another platform, else one of the same."""
+    wanted = need(request.node)
+    if wanted.count > 1:
+        yield request.getfixturevalue("boards")[1]
+        return
+    (other,) = _others(request, rig, board, 1)
+    default = default_application(request.config) or wanted.application
+    with _ready(request, rig, evidence, other, default, True):
+        yield other
 
 
 class Firmware(Protocol):
     """Built images. Without ``platform`` for the board of the test."""
 
-    def __call__(self, app: str, version: int = 1, platform: str | None = None) -> Image: ...
+    def __call__(self, app: str, version: int | str | None = None, platform: str | None = None) -> Image: ...
 
 
 @pytest.fixture
-def firmware(bench: Bench, board: CloudBoard) -> Firmware:
-    """``firmware(app, version=1, platform=<the board's>)``: a built image."""
+def firmware(rig: Rig, board: CloudBoard) -> Firmware:
+    """``firmware(app, version=None, platform=<the board's>)``: a built image; without a version the newest."""
 
-    def image(app: str, version: int = 1, platform: str | None = None) -> Image:
-        return bench.image(app, version, platform or board.platform.name)
+    def image(app: str, version: int | str | None = None, platform: str | None = None) -> Image:
+        return rig.image(app, version, platform or board.platform.name)
 
     return image
 
 
+def image_for(rig: Rig, application: Application | None, platform: str) -> Image | None:
+    """The image of ``application`` for ``platform``; ``None`` for whatever runs."""
+    if application is None:
+        return None
+    return rig.image(application.name, application.version, platform)
+
+
+def _others(request: pytest.FixtureRequest, rig: Rig, board: CloudBoard, count: int) -> list[CloudBoard]:
+    """More boards beside ``board``; boards that this run leased already come first."""
+    slots = companions(request.config, board.platform.name, board.name, need(request.node))
+    if len(slots) < count:
+        pytest.skip(f"needs {count + 1} boards; rig {rig.file.name} has only {board.name}")
+    leased = [slot for slot in slots if slot in rig.boards]
+    found = rig.take(leased if len(leased) >= count else slots, count)
+    for each in found:
+        name_peer(each.name)
+    return found
+
+
+@contextmanager
 def _ready(
     request: pytest.FixtureRequest,
-    bench: Bench,
+    rig: Rig,
     evidence: Evidence,
-    platform: str,
-    app: str,
-    version: int,
+    board: CloudBoard,
+    wanted: Application | None,
     online: bool,
-) -> Iterator[CloudBoard]:
-    board = bench.board(platform)
+) -> Iterator[None]:
+    from hil.rig.probe import PROBE  # loaded long since: there is a board
+
     request.node.stash.setdefault(BOARDS_KEY, []).append(board)
     mark = board.serial.mark()
     evidence.add(f"serial log of {board.name}", "log", lambda: board.serial.text(mark))
-    _make_ready(bench, board, bench.image(app, version, platform), online)
-    if app == "probe":
+    image = image_for(rig, wanted, board.platform.name)
+    rig.make_ready(board, image, online=online)
+    if image is not None and image.app == PROBE:
         board.probe.begin()
-    yield board
-
-
-def _make_ready(bench: Bench, board: CloudBoard, image: Image, online: bool) -> None:
-    """Make the board ready; one that fails as a piece of equipment gets a second chance from a reset.
-
-    One that fails test after test is set aside, so that it costs its tests no more time.
-    """
-    bench.pool.check_not_quarantined(board)
-    try:
-        try:
-            board.make_ready(image, online=online)
-        except RigError:
-            board.recover()
-            board.make_ready(image, online=online)
-    except HilError as error:
-        bench.pool.report(board, rig_failure=error.what)
-        raise
-    bench.pool.report(board)
+    yield

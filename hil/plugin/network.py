@@ -12,23 +12,23 @@ from hil.report.evidence import Evidence
 if TYPE_CHECKING:
     from hil.netlab.scoped import BoardPath
     from hil.rig.cloud_board import CloudBoard
-    from hil.rig.live import Bench
+    from hil.rig.live import Rig
 
 
 @pytest.fixture
-def offline_for(bench: Bench) -> float:
+def offline_for(rig: Rig) -> float:
     """Seconds to watch a board before it counts as kept away from the cloud; the rig file says."""
-    return bench.rig.timing.offline_for
+    return rig.file.timing.offline_for
 
 
 @pytest.fixture
-def network(bench: Bench, board: CloudBoard, evidence: Evidence) -> Iterator[BoardPath]:
+def network(rig: Rig, board: CloudBoard, evidence: Evidence) -> Iterator[BoardPath]:
     """A lease on the network, scoped to the board, with a capture for the case of failure."""
     from hil.netlab.scoped import BoardPath
 
-    lease = bench.connect_network()
+    lease = rig.connect_network()
     if lease is None:
-        pytest.skip(f"needs a network service; rig {bench.rig.name} has none")
+        pytest.skip(f"needs a network service; rig {rig.file.name} has none")
     with lease:
         lease.capture_start()
         evidence.add("packets", "pcap", lease.capture_stop)

@@ -11,13 +11,13 @@ from hil.report.evidence import Evidence
 if TYPE_CHECKING:
     from hil.cloud.sync.logs import Spending
     from hil.rig.cloud_board import CloudBoard
-    from hil.rig.live import Bench
+    from hil.rig.live import Rig
 
 
 @pytest.fixture
-def operations(bench: Bench, board: CloudBoard, evidence: Evidence) -> Spending:
+def operations(rig: Rig, board: CloudBoard, evidence: Evidence) -> Spending:
     """What this test costs, counted from here on."""
     del board  # made ready first: what that costs is not this test's
-    operations = bench.cloud.operations.from_here()
+    operations = rig.cloud.operations.from_here()
     evidence.add("operations", "txt", lambda: "\n".join(map(str, operations.rows())))
     return operations

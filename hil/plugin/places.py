@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from hil.rig.project import Project
+from hil.plugin.selection import project_of
 
 
 def reports_of(config: pytest.Config) -> Path:
     """The folder of ``summary.json`` and ``allure-results/``."""
     given: Path | None = config.getoption("--reports")
-    return given or _project(config).reports
+    return given or project_of(config).reports
 
 
 def made_reports_of(config: pytest.Config) -> Path:
@@ -34,10 +32,4 @@ def made_reports_of(config: pytest.Config) -> Path:
 def cloud_state_of(config: pytest.Config) -> Path:
     """Where the Device Cloud keeps its state and keys."""
     given: Path | None = config.getoption("--cloud-state")
-    return given or _project(config).state("cloud")
-
-
-def _project(config: pytest.Config) -> Project:
-    from hil.rig.project import find_project  # slow to import; only for a run that has something to keep
-
-    return find_project(config.rootpath)
+    return given or project_of(config).state("cloud")

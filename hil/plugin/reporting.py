@@ -22,7 +22,7 @@ from hil.report.timeline import Timeline
 
 if TYPE_CHECKING:
     from hil.rig.cloud_board import CloudBoard
-    from hil.rig.live import Bench
+    from hil.rig.live import Rig
 
 SUMMARY_KEY = pytest.StashKey[RunSummary]()
 STARTED_KEY = pytest.StashKey[float]()
@@ -91,13 +91,13 @@ def _file(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRep
         file_under(category_of(call.excinfo.value if call.excinfo is not None else None))
 
 
-def account(config: pytest.Config, bench: Bench) -> None:
+def account(config: pytest.Config, rig: Rig) -> None:
     """Write down what the boards did and what it cost, while the bench is still there."""
     summary = config.stash[SUMMARY_KEY]
-    for board in bench.boards.values():
+    for board in rig.boards.values():
         entry = summary.boards.setdefault(board.name, _entry(board))
         entry.flashes = board.flashes
-    summary.add_operations(bench.operations_spent())
+    summary.add_operations(rig.operations_spent())
 
 
 def _entry(board: CloudBoard) -> BoardSummary:

@@ -1,16 +1,17 @@
-"""A bench for one run: rig file, USB, boards, the Device Cloud and the network service, put together once."""
+"""The rig of one run: rig file, USB, boards, the Device Cloud and the network service, put together once."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hil.cloud.config import CloudConfig
 from hil.cloud.sync.facade import DeviceCloud
 from hil.device.platforms import by_name
-from hil.errors import HilError, UsageError
+from hil.errors import BoardNotFound, HilError, RigError, UsageError
 from hil.netlab.client import Network
 from hil.rig.cloud_board import CloudBoard
 from hil.rig.images import FirmwareStore, Image
@@ -19,30 +20,34 @@ from hil.rig.rigfile import RigFile, SlotTable
 from hil.usb.discovery import UsbWatcher
 
 NETWORK_VARIABLE = "HIL_NETWORK"
-PROBE = "probe"
 
 
-class Bench:
-    """Everything that the tests of one run share. Use as a context manager."""
+class Rig:
+    """Everything that the tests of one run share. Use as a context manager.
 
-    def __init__(self, rig: RigFile, cloud_state: Path) -> None:
-        self.rig = rig
+    ``images``: firmware images by name, as option ``--firmware`` has them (``greenhouse@2=target/argon.bin``).
+    """
+
+    def __init__(self, file: RigFile, cloud_state: Path, images: Sequence[str] = ()) -> None:
+        self.file = file
         self.cloud = DeviceCloud(
             CloudConfig(
                 state_dir=cloud_state,
-                host=rig.cloud.host,
-                tcp_port=rig.cloud.tcp_port,
-                udp_port=rig.cloud.udp_port,
-                http_port=rig.cloud.http_port,
+                host=file.cloud.host,
+                tcp_port=file.cloud.tcp_port,
+                udp_port=file.cloud.udp_port,
+                http_port=file.cloud.http_port,
             )
         )
-        self.firmware = FirmwareStore.of(rig)
+        self.firmware = FirmwareStore.of(file, images)
         self.watcher = UsbWatcher()
-        self.pool = BoardPool(rig, self.watcher, make_board=self._make_board)
+        self.pool = BoardPool(file, self.watcher, make_board=self._make_board)
         self.boards: dict[str, CloudBoard] = {}
+        self._taken: Counter[str] = Counter()
+        self._good: dict[str, Image] = {}
         self._troubles: dict[str, HilError] = {}
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> Rig:
         self.cloud.start()
         self._started = self.cloud.operations.mark()
         try:
@@ -58,35 +63,82 @@ class Bench:
         self.cloud.stop()
 
     def operations_spent(self) -> dict[str, int]:
-        """Data Operations by kind since the bench was opened."""
+        """Data Operations by kind since the rig was opened."""
         return self.cloud.operations.spent(since=self._started)
 
-    def _make_board(self, slot: SlotTable, watcher: UsbWatcher) -> CloudBoard:
-        return CloudBoard(slot, watcher, self.cloud, self.rig)
-
-    def image(self, app: str = PROBE, version: int | str | None = 1, platform: str = "argon") -> Image:
-        """A built image."""
+    def image(self, app: str, version: int | str | None = None, platform: str = "argon") -> Image:
+        """A built image of ``app`` for ``platform``; without a version the newest."""
         return self.firmware.image(app, None if version is None else str(version), by_name(platform))
 
-    def prepare(self, platforms: Iterable[str]) -> None:
-        """Lease a board of each platform and make them ready side by side; trouble waits for ``board()``."""
-        leased = [board for platform in platforms if (board := self._lease(platform)) is not None]
+    def prepare(self, wanted: Mapping[str, Image | None]) -> None:
+        """Lease the boards of these slots and make them ready side by side; trouble waits for :meth:`take`."""
+        leased = [board for slot in wanted if (board := self._lease(slot)) is not None]
         with ThreadPoolExecutor(max_workers=max(1, len(leased))) as workers:
-            for board, trouble in zip(leased, workers.map(self._make_ready, leased), strict=True):
+            images = [wanted[board.name] for board in leased]
+            for board, trouble in zip(leased, workers.map(self._try, leased, images), strict=True):
                 if trouble is not None:
-                    self._troubles[board.platform.name] = trouble
+                    self._troubles[board.name] = trouble
 
-    def board(self, platform: str) -> CloudBoard:
-        """The board of ``platform`` that this run leased. Raises the trouble that kept it from being ready."""
-        if platform not in self.boards and self._lease(platform) is None:
-            raise self._troubles.pop(platform)
-        if platform in self._troubles:
-            raise self._troubles.pop(platform)
-        return self.boards[platform]
+    def take(self, slots: Sequence[str], count: int = 1) -> list[CloudBoard]:
+        """``count`` healthy boards of ``slots``, those that had the fewest tests first.
+
+        Raises the trouble of the first that cannot be had, when there are too few; the next call tries it again.
+        """
+        found: list[CloudBoard] = []
+        troubles: list[HilError] = []
+        for slot in sorted(slots, key=lambda name: self._taken[name]):
+            if len(found) == count:
+                break
+            board = self._lease(slot)
+            trouble = self._troubles.pop(slot, None)
+            if board is None or trouble is not None:
+                troubles.append(trouble or BoardNotFound(f"slot {slot} cannot be had"))
+            else:
+                found.append(board)
+        if len(found) < count:
+            raise _joined(troubles, count, slots)
+        self._taken.update(board.name for board in found)
+        return found
+
+    def make_ready(self, board: CloudBoard, image: Image | None, *, online: bool = True) -> None:
+        """Make a board ready; one that fails as a piece of equipment gets a second chance from a reset.
+
+        One that fails test after test is set aside, so that it costs its tests no more time.
+        """
+        self.pool.check_not_quarantined(board)
+        try:
+            try:
+                board.make_ready(image, online=online)
+            except RigError:
+                board.recover()
+                board.make_ready(image, online=online)
+        except HilError as error:
+            self.pool.report(board, rig_failure=error.what)
+            raise
+        if image is not None:
+            self._good[board.name] = image
+        self.pool.report(board)
+
+    def leave_healthy(self) -> list[HilError]:
+        """Whatever the last test flashed, leave every board on an application that runs.
+
+        Returns what went wrong with those that could not be mended.
+        """
+
+        def mend(board: CloudBoard) -> HilError | None:
+            try:
+                board.leave_healthy(self._good[board.name])
+            except HilError as error:
+                return error
+            return None
+
+        boards = [board for board in self.boards.values() if board.name in self._good]
+        with ThreadPoolExecutor(max_workers=max(1, len(boards))) as workers:
+            return [trouble for trouble in workers.map(mend, boards) if trouble is not None]
 
     def connect_network(self) -> Network | None:
         """A lease on the network service; ``None`` on a bench without one."""
-        table = self.rig.network
+        table = self.file.network
         if table.kind == "none":
             return None
         path = table.socket or os.environ.get(NETWORK_VARIABLE)
@@ -98,22 +150,40 @@ class Bench:
             )
         return Network.connect(path)
 
-    def _lease(self, platform: str) -> CloudBoard | None:
-        if platform in self.boards:
-            return self.boards[platform]
+    def _make_board(self, slot: SlotTable, watcher: UsbWatcher) -> CloudBoard:
+        return CloudBoard(slot, watcher, self.cloud, self.file)
+
+    def _lease(self, slot: str) -> CloudBoard | None:
+        if slot in self.boards:
+            return self.boards[slot]
         try:
-            board = self.pool.acquire(platform)
+            board = self.pool.acquire_slot(slot)
         except HilError as error:
-            self._troubles[platform] = error
+            self._troubles[slot] = error
             return None
         if not isinstance(board, CloudBoard):
             raise UsageError(f"{board} does not know a cloud")
-        self.boards[platform] = board
+        self.boards[slot] = board
         return board
 
-    def _make_ready(self, board: CloudBoard) -> HilError | None:
+    def _try(self, board: CloudBoard, image: Image | None) -> HilError | None:
         try:
-            board.make_ready(self.image(platform=board.platform.name))
+            board.make_ready(image)
         except HilError as error:
             return error
+        if image is not None:
+            self._good[board.name] = image
         return None
+
+
+def _joined(troubles: Iterable[HilError], count: int, slots: Sequence[str]) -> HilError:
+    """One error for several boards that cannot be had; a single one keeps its own."""
+    found = list(troubles)
+    if len(found) == 1:
+        return found[0]
+    return BoardNotFound(
+        f"{count} of the boards {', '.join(slots)} are needed" if count > 1 else "no board can be had",
+        expected=f"{count} of {', '.join(slots)}",
+        found="; ".join(error.what for error in found) or "too few slots",
+        hint="`hil boards` shows the state of each slot",
+    )

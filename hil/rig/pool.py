@@ -86,6 +86,17 @@ class BoardPool:
                 )
             time.sleep(0.1)
 
+    def acquire_slot(self, name: str) -> Board:
+        """The board of one slot, open and in normal mode. Raises ``BoardNotFound`` that says why not."""
+        place = next(place for place in self._places if place.slot.name == name)
+        if place.quarantine or not self._take(place):
+            raise BoardNotFound(
+                f"the board of slot {name} cannot be had",
+                found=self._why(place, frozenset()),
+                hint="`hil boards` shows the state of each slot",
+            )
+        return place.board
+
     @contextmanager
     def lease(self, platform: str, features: Iterable[str] = (), within: float = 0.0) -> Iterator[Board]:
         """A board for the length of a ``with`` block."""

@@ -5,6 +5,7 @@
     [tool.hil]
     rig = "rigs/bench.toml"        # the rig file to use
     applications = ["firmware"]    # folders that hold <application>/twin.py
+    app = "greenhouse"             # what boards run for tests that do not say; without it, whatever runs already
 
 Paths are relative to that ``pyproject.toml``. Nothing is found relative to the working directory: a command in
 ``suites/`` means the same rig, state and reports as one at the root.
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from hil.errors import UsageError
 from hil.rig.mistakes import Table, mistakes_of, report
@@ -30,11 +31,15 @@ _MARKS = ("pytest.ini", _SETTINGS, ".git")
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """``rig`` is the rig file that the project names, ``applications`` its folders with twins; all paths absolute."""
+    """``rig`` is the rig file that the project names, ``applications`` its folders with twins; all paths absolute.
+
+    ``app`` names the application (``greenhouse``, ``greenhouse@2``) of tests that name none.
+    """
 
     root: Path
     rig: Path | None = None
     applications: tuple[Path, ...] = ()
+    app: str | None = None
 
     def state(self, name: str) -> Path:
         """Where runs keep what outlives them: ``cloud``, ``virtual`` (boards' memory), ``images``."""
@@ -51,6 +56,7 @@ class _Settings(Table):
 
     rig: Path | None = None
     applications: tuple[Path, ...] = ()
+    app: str | None = Field(default=None, min_length=1)
 
 
 def find_project(start: Path | None = None) -> Project:
@@ -99,4 +105,4 @@ def _project(path: Path, text: str, table: Any) -> Project:
         found = mistakes_of(error, _Settings)
         raise UsageError(f"[tool.hil] of {path} is wrong", found=report(path, lines, found)) from error
     rig = root / settings.rig if settings.rig is not None else None
-    return Project(root, rig, tuple(root / folder for folder in settings.applications))
+    return Project(root, rig, tuple(root / folder for folder in settings.applications), settings.app)

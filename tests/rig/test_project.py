@@ -47,7 +47,7 @@ def test_every_mistake_in_the_settings_is_told_with_its_line(tmp_path: Path) -> 
     with pytest.raises(UsageError) as caught:
         find_project(tmp_path)
     assert caught.value.found.split("\n    ")[1:] == [
-        f"{tmp_path}/pyproject.toml:5: rigs: no such key, did you mean 'rig'?; known: rig, applications",
+        f"{tmp_path}/pyproject.toml:5: rigs: no such key, did you mean 'rig'?; known: rig, applications, app",
         f"{tmp_path}/pyproject.toml:6: applications: a list is expected",
     ]
     make(tmp_path, "[tool.hil\n")
