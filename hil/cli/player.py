@@ -114,7 +114,7 @@ def _leased(pool: BoardPool, rig: RigFile, screen: Screen) -> list[CloudBoard]:
     boards = []
     for slot in rig.slots:
         try:
-            board = pool.acquire(slot.platform)
+            board = pool.acquire_slot(slot.name)
         except HilError as error:
             screen.say([("", str(error))])
             continue
