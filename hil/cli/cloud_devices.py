@@ -250,7 +250,10 @@ def _platform_id(text: str) -> int:
 @click.command()
 @state_option
 def devices(state: Path) -> None:
-    """List the devices that the cloud knows."""
+    """List the devices that the cloud knows: id, name, platform, and online or offline while it runs.
+
+    Example:  hil cloud devices
+    """
     with one_message(), _opened(state, CloudConfig().owner) as services:
         if services is None:
             rows = [
@@ -293,6 +296,10 @@ def keys(directory: Path | None, address: str, state: Path) -> None:
     """Show the cloud's public keys and how to put them on a board.
 
     The keys are made at the first use and stay the same for ever.
+
+    \b
+    Examples: hil cloud keys --address 192.0.2.7
+              hil cloud keys --write /tmp/keys
     """
     with one_message():
         server = ServerKeys.load_or_create(state)

@@ -156,7 +156,10 @@ def execute(latest: bool, program: tuple[str, ...]) -> None:
 
 @command.command(name="list")
 def list_racks() -> None:
-    """List this user's running racks."""
+    """List this user's running racks: the number that `hil rack exec` takes, and where each keeps its files.
+
+    Example:  hil rack list
+    """
     for rack in rackbase.running():
         click.echo(f"{rack.pid}\t{rack.base}")
 
@@ -190,7 +193,10 @@ def power(action: str, port: str) -> None:
 @command.command(name="images")
 @rig_option("The rig file: where images go.")
 def build_images(rig: Path) -> None:
-    """Build the firmware images that virtual boards run, and say where they are. `hil rack run` does so by itself."""
+    """Build the firmware images that virtual boards run, and say where they are. `hil rack run` does so by itself.
+
+    Example:  hil rack images
+    """
     with one_message():
         for path in _build(load_rig(rig, rack_limits())):
             click.echo(str(path))
