@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -14,8 +13,7 @@ from hil.cloud.config import CloudConfig
 from hil.cloud.state.serverkeys import ServerKeys
 from hil.device.keys import ServerAddress
 from hil.errors import UsageError
-from hil.rig.board import Board
-from hil.rig.locks import PortLock
+from hil.rig.pool import BoardPool
 from hil.rig.rigfile import RigFile, SlotTable, load_rig
 from hil.usb.discovery import UsbWatcher
 
@@ -40,7 +38,8 @@ def point(slot: str, rig: Path, address: str | None, state: Path) -> None:
         loaded = load_rig(rig)
         table = _slot(loaded, slot)
         host = address or loaded.cloud.host
-        with _opened(table) as board:
+        with UsbWatcher() as watcher, closing(BoardPool(loaded, watcher)) as pool:
+            board = pool.acquire_slot(table.name)
             platform = board.platform
             where = ServerAddress(host, platform.transport.port)
             report = board.provision(ServerKeys.load_or_create(state), where)
@@ -64,20 +63,3 @@ def _slot(rig: RigFile, name: str) -> SlotTable:
     raise UsageError(
         f"no slot {name} in rig {rig.name}", expected=", ".join(slot.name for slot in rig.slots), found=name
     )
-
-
-@contextmanager
-def _opened(slot: SlotTable) -> Iterator[Board]:
-    lock = PortLock(slot.port)
-    lock.acquire()
-    try:
-        with UsbWatcher() as watcher:
-            board = Board(slot, watcher)
-            board.open()
-            try:
-                board.modes.come_back()
-                yield board
-            finally:
-                board.close()
-    finally:
-        lock.release()

@@ -104,6 +104,7 @@ def _bring_in(rig: RigFile, cloud: DeviceCloud, follower: Follower, screen: Scre
                     return False
                 board, trouble = outcome
                 screen.say([("", str(trouble) if trouble else f"{board.name} is online")])
+                screen.report("board", device=board.name, trouble=str(trouble) if trouble else None)
         finally:
             follower.on_stop = lambda: None
             pool.close()  # whoever plays may use them
@@ -114,7 +115,7 @@ def _leased(pool: BoardPool, rig: RigFile, screen: Screen) -> list[CloudBoard]:
     boards = []
     for slot in rig.slots:
         try:
-            board = pool.acquire(slot.platform)
+            board = pool.acquire_slot(slot.name)
         except HilError as error:
             screen.say([("", str(error))])
             continue

@@ -91,6 +91,8 @@ def run(
     with one_message():
         launcher.refuse_inside()
         loaded = load_rig(rig, rack_limits())
+        if not cloud and (http_port or as_json):
+            raise click.UsageError("--http-port and --json are for a rack with --cloud")
         if cloud:
             if context.get_parameter_source("state") is click.core.ParameterSource.DEFAULT:
                 state = find_project().state("play")

@@ -54,7 +54,8 @@ def test_a_board_connects_and_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
         board.dial("127.0.0.1", tcp, udp, rsa.read_bytes(), ec.read_bytes())
         board.power_on()
         log = read_until(process.stdout, "described its application")
-        assert f"{board.device_id} registered on first use" in log
+        assert re.search(r"argon-ff0011 +note +registered on first use$", log, re.MULTILINE)
+        assert f"new session from 127.0.0.1 ({board.device_id})" in log
         board.power_off()
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()

@@ -144,12 +144,13 @@ class Cloud(Api):
     async def stop(self) -> None:
         """Close everything. Devices on UDP keep their sessions and resume them with the next cloud."""
         self.bus.close()
-        for feature in reversed(self._features):
-            await feature.close()
         await self._updating.stop()
+        # Before the features: whoever waits there for a device's answer is told at once that none will come.
         self.sessions.end("the cloud stops")
         await self._tcp.stop()
         self._udp.stop()
+        for feature in reversed(self._features):
+            await feature.close()
         self._close_state()
 
     def _close_state(self) -> None:

@@ -12,7 +12,8 @@ from starlette.applications import Starlette
 
 from hil.cloud.http.state import HttpState
 
-_LAST_WORDS = 2  # seconds that answers under way may still take when the server stops
+_LAST_WORDS = 1  # seconds that answers under way may still take when the server stops
+_FAREWELL = 2  # seconds after that until uvicorn breaks off, and complains about, what does not notice
 
 
 class _Quiet(uvicorn.Server):
@@ -46,7 +47,7 @@ class Server:
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=_LAST_WORDS,
+            timeout_graceful_shutdown=_LAST_WORDS + _FAREWELL,
         )
         self._server = _Quiet(config)
         self._running: asyncio.Task[None] | None = None
@@ -70,11 +71,12 @@ class Server:
         assert isinstance(state, HttpState)
         state.streams.close()
         self._server.should_exit = True
-        await self._running
-        self._running = None
+        await asyncio.wait([self._running], timeout=_LAST_WORDS)
         for connection in tuple(self._server.server_state.connections):
             # A client that stopped reading: nothing can be flushed to it any more.
             connection.transport.abort()
+        await self._running
+        self._running = None
 
 
 async def serve(app: Starlette, *listeners: socket.socket) -> Server:
