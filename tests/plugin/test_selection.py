@@ -49,11 +49,7 @@ BOARD = """
 import pytest
 from hil.plugin.selection import candidates, companions, need
 
-@pytest.fixture
-def rig(): ...
-
-@pytest.fixture
-def board(request, rig, evidence):
+def board(request):
     slots = candidates(request.config, request.param, need(request.node))
     print("\\nslots:", request.node.name, *slots)
     print("application:", request.node.name, need(request.node).application)
@@ -61,6 +57,9 @@ def board(request, rig, evidence):
         platform = "argon" if slots[0].startswith("A") else "photon"
         print("beside:", request.node.name, *companions(request.config, platform, slots[0], need(request.node)))
     return request.param
+
+board.__module__ = "hil.plugin.stand_in"  # as the harness's own: any other board is none of its business
+board = pytest.fixture(board)
 
 @pytest.fixture
 def boards(board): return [board]
@@ -232,6 +231,21 @@ def test_a_marker_that_cannot_be_meant_is_one_line(project: pytest.Pytester, mar
     assert result.ret != pytest.ExitCode.OK
     assert f"test_it.py::test_it: {why}" in text
     assert "Traceback" not in text
+
+
+def test_a_board_of_the_repository_s_own_is_left_alone(project: pytest.Pytester) -> None:
+    project.makeconftest(
+        "import pytest\n"
+        "@pytest.fixture(params=['chess', 'go'])\ndef board(request): return request.param\n"
+        "@pytest.fixture(params=[1, 2])\ndef boards(request): return request.param\n"
+    )
+    project.makepyfile(test_it="def test_it(board): ...\ndef test_them(boards): ...\n")
+    assert _ids(_collect(project, "--collect-only", "-q")) == [
+        "test_it[chess]",
+        "test_it[go]",
+        "test_them[1]",
+        "test_them[2]",
+    ]
 
 
 def test_tests_that_change_the_firmware_come_last(project: pytest.Pytester) -> None:
