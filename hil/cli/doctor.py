@@ -12,8 +12,10 @@ import click
 
 from hil.cli.options import rig_option, rig_was_named
 from hil.netlab.topology import CLOUD_ADDRESS
+from hil.report.page import find_allure
 from hil.rig import checks
 from hil.rig.checks import Check, Verdict
+from hil.rig.project import find_project
 from hil.usb.sysfs import UsbBoard
 
 _MARKS = {Verdict.OK: ("ok", "green"), Verdict.WARNING: ("warn", "yellow"), Verdict.MISSING: ("MISS", "red")}
@@ -73,7 +75,7 @@ def examine(rig_path: Path, *, required: bool = False) -> list[Check]:
             rig_check,
             *checks.hub_switches(rig),
             checks.boards_present(rig, watcher, required=required and not elsewhere),
-            checks.allure(),
+            allure(),
             *checks.test_programs(),
         ]
     finally:
@@ -111,6 +113,16 @@ def virtual_rack() -> Check:
 
 def _inside_a_rack() -> bool:
     return bool(os.environ.get("HIL_RACK"))
+
+
+def allure() -> Check:
+    """Allure's command line, which turns results into a page; tests do without it."""
+    path = find_allure(find_project().state("report"))
+    if path is None:
+        return Check(
+            "allure", Verdict.WARNING, "not found; no HTML report without it", "hil report   # installs it"
+        )
+    return Check("allure", Verdict.OK, str(path))
 
 
 def _only_for_virtual_boards(check: Check, boards: list[UsbBoard]) -> Check:

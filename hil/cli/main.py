@@ -15,6 +15,7 @@ COMMANDS = {
     "init": "write the first files of a repository with firmware of its own",
     "network": "the network service of a bench",
     "rack": "run a command in a virtual rack",
+    "report": "one HTML page of a run's results",
 }
 
 
