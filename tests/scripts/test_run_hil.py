@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# `hil rack run --rig FILE -- pytest ...` runs this Python's pytest; `hil report` says what it was asked.
+# `hil rack run --rig FILE -- pytest ...` runs pytest without the plugin, whose option CONFTEST has instead;
+# `hil report` says what it was asked.
 HIL = f"""#!/bin/sh
 [ "$1" = report ] && {{ echo "asked: hil $*"; exit 1; }}
 while [ "$1" != pytest ]; do shift; done
 shift
-exec {sys.executable} -m pytest -p no:cacheprovider -v "$@"
+exec {sys.executable} -m pytest -p no:hil -p no:cacheprovider -v "$@"
 """
 CONFTEST = """
 import pathlib
