@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -36,7 +35,6 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for name in ("HIL_RIG", "HIL_NETWORK", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
-    shutil.copy(ROOT / "conftest.py", pytester.path)
     (pytester.path / "pyproject.toml").write_text("[tool.hil]\n")
     pytester.makepyfile(test_it=TESTS)
     return pytester
@@ -86,3 +84,12 @@ def test_a_bench_with_another_address_is_told_the_key(project: pytest.Pytester, 
 @pytest.mark.parametrize("harmless", [("--collect-only",), ("-k", "without")])
 def test_a_run_that_needs_no_board_needs_no_rig(project: pytest.Pytester, harmless: tuple[str, ...]) -> None:
     assert "is not here" not in run(project, *harmless, rig=RACK, status=PASSED)
+
+
+def test_what_an_earlier_run_left_stays(project: pytest.Pytester) -> None:
+    earlier = project.path / "reports/allure-results/1-result.json"
+    earlier.parent.mkdir(parents=True)
+    earlier.touch()
+    assert "results:" not in run(project, rig=RACK)
+    assert earlier.exists()
+    assert not (project.path / "reports/summary.json").exists()
