@@ -52,6 +52,17 @@ def test_it_says_what_will_be_lost_and_takes_nothing_without_a_word(state: Path)
     assert "nothing is kept" in clean_state(str(state)).stdout
 
 
+def test_what_was_played_with_is_said_too(state: Path) -> None:
+    (state / "play").mkdir()
+    for name, place in (("cloud", "cloud"), ("virtual", "boards")):
+        (state / name).rename(state / "play" / place)
+    said = clean_state(str(state)).stdout
+    assert "of hil rack run --cloud: 1 registered devices with their keys" in said
+    assert (
+        "of hil rack run --cloud: flash and settings of 1 virtual boards (e00fce68aabbccddeeff0011)" in said
+    )
+
+
 def test_make_clean_keeps_keys_and_registrations(
     state: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

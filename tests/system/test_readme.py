@@ -105,7 +105,7 @@ def test_hil_takes_the_line(line: str) -> None:
 
 def test_every_subcommand_is_in_the_table() -> None:
     table = re.findall(r"^\| `(?:sudo )?hil (\w+)", TEXT, re.MULTILINE)
-    assert sorted(table) == sorted(COMMANDS)
+    assert set(table) == set(COMMANDS)
 
 
 @pytest.mark.parametrize("line", commands()["make"])
