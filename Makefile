@@ -2,10 +2,10 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help hil test lint types unit setup-hil setup-test doctor clean clean-state
+.PHONY: help hil test lint types unit bench setup-hil setup-test doctor clean clean-state
 
 help:  ## say what there is
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup-hil:
 	@scripts/setup hil
@@ -27,6 +27,9 @@ types:
 
 unit:
 	@echo "test: the harness's own tests"; .venv/bin/pytest tests $(ARGS)
+
+bench: setup-test  ## all benchmarks, one table each (ARGS="codec ota" for some)
+	@.venv/bin/python -m benchmarks $(ARGS)
 
 doctor: setup-hil  ## what is missing on this machine, and the command that mends it
 	@.venv/bin/hil doctor

@@ -6,12 +6,12 @@
 from setuptools import find_packages, setup
 
 FOLDERS = {"hil.rigs": "rigs", "hil.firmware": "firmware"}
+FILES = {"hil": ["py.typed"], "hil.cli": ["starter/**/*"], "hil.rigs": ["*"], "hil.firmware": ["**/*"]}
 LEFTOVERS = ["__pycache__/*", "**/__pycache__/*", "**/*.pyc"]
 
 setup(
-    # Twins are imported as firmware.<app>.twin, too.
-    packages=[*find_packages(include=["hil", "hil.*", "firmware", "firmware.*"]), *FOLDERS],
+    packages=[*find_packages(include=["hil", "hil.*"]), *FOLDERS],
     package_dir=FOLDERS,
-    package_data={"hil": ["py.typed"], "hil.rigs": ["*"], "hil.firmware": ["**/*"]},
-    exclude_package_data=dict.fromkeys(FOLDERS, LEFTOVERS),
+    package_data=FILES,
+    exclude_package_data=dict.fromkeys(FILES, LEFTOVERS),
 )

@@ -1,1 +1,1 @@
-"""Benchmarks: each module is a command, ``python -m bench.<name>``, that prints one table."""
+"""Benchmarks: each module is a command, ``python -m benchmarks.<name>``, that prints one table."""

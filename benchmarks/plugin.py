@@ -1,4 +1,4 @@
-"""What the fixtures cost tests that do not use them: empty tests with our conftest against bare pytest, and imports.
+"""What the plugin costs tests that do not use it: empty tests with ``-p hil.plugin`` against bare pytest, and imports.
 
 Goal P8 (field fact sheet 5c): below 0.3 ms for each test, imports below 0.15 s. The overhead of a run is all that
 it takes longer, start included, shared out over its tests. Both sides run without installed plugins.
@@ -23,7 +23,7 @@ GOAL_IMPORT = 150.0  # ms
 IMPORTS = {
     "pytest": "import pytest",
     "two": "import hil.plugin.options, hil.plugin.selection",
-    "all": "import conftest, importlib; [importlib.import_module(n) for n in conftest.pytest_plugins]",
+    "all": "import hil.plugin as p, importlib; [importlib.import_module(n) for n in p.pytest_plugins]",
 }
 
 
@@ -40,14 +40,13 @@ def _python(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
 
 
-def prepare(folder: Path, tests: int, *, conftest: bool) -> Path:
-    """A folder with ``tests`` empty tests, and the project's conftest when asked for."""
+def prepare(folder: Path, tests: int, *, plugin: bool) -> Path:
+    """A folder with ``tests`` empty tests, run with the plugin when asked for."""
     folder.mkdir()
     functions = (f"def test_{number}():\n    pass\n" for number in range(tests))
     (folder / "test_empty.py").write_text("\n".join(functions))
-    (folder / "pytest.ini").write_text("[pytest]\naddopts = -q -p no:cacheprovider\n")
-    if conftest:
-        (folder / "conftest.py").write_text((ROOT / "conftest.py").read_text())
+    also = " -p hil.plugin" if plugin else ""
+    (folder / "pytest.ini").write_text(f"[pytest]\naddopts = -q -p no:cacheprovider{also}\n")
     return folder
 
 
@@ -63,7 +62,7 @@ def time_runs(rounds: int, tests: int) -> dict[str, list[float]]:
     with tempfile.TemporaryDirectory() as folder:
         plans = {
             f"{who}{suffix}": (
-                prepare(Path(folder, f"{who}{suffix}"), number, conftest=who == "hil"),
+                prepare(Path(folder, f"{who}{suffix}"), number, plugin=who == "hil"),
                 number,
             )
             for who in ("bare", "hil")
@@ -98,7 +97,7 @@ def measure(rounds: int, count: int) -> Table:
     """``rounds`` interleaved runs of ``count`` empty tests, and as many imports."""
     runs, imports = time_runs(rounds, count), time_imports(rounds)
     columns = ("what", "ratio", "against", "more", "goal", "verdict")
-    table = Table(f"Cost of the fixtures when unused, median of {rounds}", columns)
+    table = Table(f"Cost of the plugin when unused, median of {rounds}", columns)
     total, start = _more_ms(runs["hil"], runs["bare"]), _more_ms(runs["hil start"], runs["bare start"])
     each = total / count
     table.add(
@@ -111,7 +110,7 @@ def measure(rounds: int, count: int) -> Table:
     )
     times = ratio(runs["hil start"], runs["bare start"])
     table.add("1 empty test", f"{times:.2f}x", "bare pytest", f"{start:.0f} ms", "-", "-")
-    for name, label in (("two", "import options, selection"), ("all", "import all of conftest")):
+    for name, label in (("two", "import options, selection"), ("all", "import all of the plugin")):
         times = ratio(imports[name], imports["pytest"])
         more = _more_ms(imports[name], imports["pytest"]) / 1000
         judged = f"{GOAL_IMPORT:g} ms", verdict(more < GOAL_IMPORT)

@@ -1,14 +1,16 @@
-"""Who has a port of this machine: the process behind a listening socket, found as ``ss -lnp`` finds it.
+"""Ports and addresses of this machine, and who has a port: the process that ``ss -lnp`` would name.
 
 Facts: proc_pid_net(5) and proc_pid_fd(5). Only processes of the caller can be looked into; root sees all.
 """
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import pwd
 import re
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +66,17 @@ def own_addresses(proc: Path = _PROC) -> list[str]:
     except OSError:
         return []
     return sorted(set(_LOCAL.findall(table)), key=ipaddress.IPv4Address)
+
+
+def is_ours(host: str) -> bool:
+    """Whether ``host`` is an address of this machine, in this network namespace: one that sockets can be bound to."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL and not isinstance(error, socket.gaierror)
+    return True
 
 
 def _sockets(protocol: Protocol, port: int, proc: Path) -> Iterator[tuple[str, int]]:

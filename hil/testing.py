@@ -19,7 +19,6 @@ from hil.cloud.sync.logs import Spending as Operations
 from hil.netlab.scoped import BoardPath as Network
 from hil.netlab.scoped import Ports, ports_of
 from hil.plugin.boards import Firmware
-from hil.plugin.cloud import StrangerKeys
 from hil.report.evidence import Evidence
 from hil.rig.cloud_board import CloudBoard as Board
 from hil.rig.images import Image
@@ -35,6 +34,5 @@ __all__ = [
     "Network",
     "Operations",
     "Ports",
-    "StrangerKeys",
     "ports_of",
 ]

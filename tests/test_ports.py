@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.ports import Holder, Protocol, holder, own_addresses, taken
+from hil.ports import Holder, Protocol, holder, is_ours, own_addresses, taken
 
 KINDS: dict[Protocol, socket.SocketKind] = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
@@ -93,3 +93,17 @@ def test_a_port_that_nobody_is_seen_to_have_comes_with_the_command_that_looks() 
 
 def test_own_addresses_have_the_loopback_s() -> None:
     assert "127.0.0.1" in own_addresses()
+
+
+@pytest.mark.parametrize(
+    ("host", "ours"),
+    [
+        ("127.0.0.1", True),
+        ("0.0.0.0", True),
+        ("localhost", True),
+        ("203.0.113.7", False),
+        ("2001:db8::7", False),
+    ],
+)
+def test_an_address_is_ours_when_a_socket_can_have_it(host: str, ours: bool) -> None:
+    assert is_ours(host) is ours

@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).parents[1]
-SOURCES = ("hil", "rigs", "firmware", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel of a copy: a build leaves a folder behind, and old files in it would get into the next wheel."""
-    copy, out = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("wheel")
-    for name in SOURCES:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, copy / name)
-        else:
-            shutil.copy(source, copy / name)
-    build = [*PIP, "wheel", "--no-build-isolation", "--no-deps", "--no-index", "-w", str(out), str(copy)]
-    subprocess.run(build, check=True, timeout=120)
-    (found,) = out.glob("*.whl")
-    return found
 
 
 def test_rigs_rules_and_applications_travel_inside_the_package(wheel: Path) -> None:
@@ -44,10 +23,18 @@ def test_rigs_rules_and_applications_travel_inside_the_package(wheel: Path) -> N
         "hil/firmware/probe/src/probe.cpp",
         "hil/firmware/blinker/twin.py",
         "hil/firmware/blinker/src/blinker.cpp",
+        "hil/cli/starter/ci-run",
+        "hil/cli/starter/firmware/starter/twin.py",
+        "hil/cli/starter/firmware/starter/src/starter.cpp",
+        "hil/cli/starter/suites/test_starter.py",
     } <= names
     assert [name for name in names if "__pycache__" in name or name.endswith(".pyc")] == []
-    tops = {name.partition("/")[0] for name in names}
-    assert tops & {"tests", "suites", "benchmarks", "scripts", "docs", "rigs", "conftest.py"} == set()
+    assert {name.partition("/")[0] for name in names} == {"hil", "hil-0.1.0.dist-info"}
+
+
+def test_pytest_is_told_of_the_plugin(wheel: Path) -> None:
+    points = zipfile.ZipFile(wheel).read("hil-0.1.0.dist-info/entry_points.txt").decode()
+    assert "[pytest11]\nhil = hil.plugin\n" in points
 
 
 def test_an_installed_hil_finds_what_it_needs_in_a_team_s_project(wheel: Path, tmp_path: Path) -> None:

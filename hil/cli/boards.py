@@ -6,23 +6,21 @@ from pathlib import Path
 
 import click
 
-from hil.cli.options import one_message, rig_option
+from hil.cli.options import one_message, rig_option, was_typed
+from hil.rig.here import in_rack, is_of_rack
 from hil.rig.pool import BoardPool, SlotState, SlotStatus
 from hil.rig.rigfile import RigFile, SlotTable, load_rig
 from hil.usb.discovery import UsbWatcher
 from hil.usb.refusal import refusal
 from hil.usb.sysfs import UsbBoard
 
-NOTHING_HERE = (
-    "no Particle board is on USB here: plug one in (`hil doctor` says what else it needs),\n"
-    "or look at virtual boards: hil rack run -- hil boards"
-)
 HEADER = ("SLOT", "PORT", "BOARD", "MODE", "DEVICE ID", "SERIAL PORT", "STATE")
 
 
 @click.command(name="boards")
 @rig_option("The rig file.")
-def command(rig: Path) -> None:
+@click.pass_context
+def command(context: click.Context, rig: Path) -> None:
     """Show the boards on USB and the slots of the rig.
 
     \b
@@ -45,9 +43,22 @@ def command(rig: Path) -> None:
                 for line in complaints(watcher, loaded):
                     click.echo(line)
                 if not watcher.boards():
-                    click.echo(f"\n{NOTHING_HERE}")
+                    given = rig if was_typed(context, "rig") else None
+                    click.echo(f"\n{nothing_here(loaded, given)}")
     except OSError as error:
         raise click.ClickException(str(error)) from error
+
+
+def nothing_here(rig: RigFile, given: Path | None) -> str:
+    """Where there are boards. ``given``: the rig file that the command line names."""
+    if is_of_rack(rig):
+        return (
+            f"the boards of rig {rig.name} are inside the virtual rack: {in_rack(('hil', 'boards'), given)}"
+        )
+    return (
+        "no Particle board is on USB here: plug one in (`hil doctor` says what else it needs),\n"
+        f"or look at virtual boards: {in_rack(('hil', 'boards'))}"
+    )
 
 
 def complaints(watcher: UsbWatcher, rig: RigFile) -> list[str]:

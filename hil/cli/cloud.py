@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import signal
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import FrameType
 
 import click
 
-from hil.cli import cloud_devices
-from hil.cli.options import Refusal
+from hil.cli import cloud_devices, cloud_point
+from hil.cli.livelog import Follower
+from hil.cli.options import one_message
+from hil.cli.screen import Screen, facts_of, token_of
+from hil.cli.until_signal import stopping
 from hil.clock import Clock
 from hil.clock.client import clock_of_run, socket_of_run
 from hil.clock.server import leading
 from hil.clock.types import CLOCK_VARIABLE
 from hil.cloud.config import CloudConfig
-from hil.cloud.state.users import Users
 from hil.cloud.sync.facade import DeviceCloud
-from hil.errors import HilError, UsageError
-
-_TOKEN_CLIENT = "hil cloud"
-_A_WHILE = 3600.0  # seconds; waiting ends with the next line or a signal
+from hil.errors import UsageError
 
 
 @click.group(name="cloud", invoke_without_command=True)
@@ -50,6 +47,7 @@ _A_WHILE = 3600.0  # seconds; waiting ends with the next line or a signal
     help="Run on a clock that can be moved (hil clock advance 2d); default: follow HIL_CLOCK, else the real time.",
 )
 @click.option("--quiet", is_flag=True, help="No log.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
 @click.pass_context
 def command(
     context: click.Context,
@@ -64,6 +62,7 @@ def command(
     trust_first_use: bool,
     movable_clock: bool,
     quiet: bool,
+    as_json: bool,
 ) -> None:
     """Run the Device Cloud until Ctrl-C.
 
@@ -90,25 +89,10 @@ def command(
         owner=owner,
         first_use_trust=trust_first_use,
     )
-    before = signal.signal(signal.SIGTERM, _stop)
-    try:
-        with _clock(state, movable_clock) as clock, DeviceCloud(config, clock) as cloud:
-            if password is not None:
-                _let_in(cloud.core.users, owner, password)
-            with cloud_devices.announced(state, cloud.url, _token(cloud.core.users, owner), owner):
-                click.echo(_banner(cloud, owner))
-                if movable_clock:
-                    click.echo(f"{'clock':<11}export {CLOCK_VARIABLE}={_clock_socket(state)}")
-                _follow(cloud, quiet=quiet)
-    except HilError as error:
-        raise Refusal(error) from error
-    except KeyboardInterrupt:
-        click.echo(f"\nthe cloud has stopped; its state stays in {state}")
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    _run(config, state, password, Screen(as_json=as_json, quiet=quiet), movable_clock)
 
 
-for _subcommand in (cloud_devices.register, cloud_devices.devices, cloud_devices.keys):
+for _subcommand in (cloud_devices.register, cloud_devices.devices, cloud_devices.keys, cloud_point.point):
     command.add_command(_subcommand)
 
 
@@ -130,43 +114,34 @@ def _clock(state: Path, movable: bool) -> AbstractContextManager[Clock]:
     return leading(_clock_socket(state))
 
 
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _run(config: CloudConfig, state: Path, password: str | None, screen: Screen, movable_clock: bool) -> None:
+    follower = Follower()
+    with one_message(), stopping(follower.stop):
+        with _clock(state, movable_clock) as clock, DeviceCloud(config, clock) as cloud:
+            users, owner = cloud.core.users, config.owner
+            if password is not None:
+                users.ensure(owner)
+                users.set_password(owner, password)
+            token = token_of(users, owner)
+            with (
+                cloud_devices.announced(state, cloud.url, token, owner),
+                follower.listening(cloud.core.activity),
+            ):
+                screen.report("started", **facts_of(cloud, token))
+                screen.say(_banner(cloud, token))
+                if movable_clock:
+                    screen.say([("clock", f"export {CLOCK_VARIABLE}={_clock_socket(state)}")])
+                screen.follow(follower)
+        screen.goodbye(f"the cloud has stopped; its state stays in {state}")
 
 
-def _let_in(users: Users, owner: str, password: str) -> None:
-    users.ensure(owner)
-    users.set_password(owner, password)
-
-
-def _banner(cloud: DeviceCloud, owner: str) -> str:
+def _banner(cloud: DeviceCloud, token: str) -> list[tuple[str, str]]:
     keys, config = cloud.server_keys, cloud.config
-    rows = {
-        "TCP boards": f"{config.host}:{cloud.tcp_port}   server key {keys.rsa_public_path}",
-        "UDP boards": f"{config.host}:{cloud.udp_port}   server key {keys.ec_public_path}",
-        "HTTP API": cloud.url or "off",
-        "token": f"{_token(cloud.core.users, owner)}   (user {owner})",
-        "devices": ", ".join(f"{view.name} ({view.id})" for view in cloud.devices())
-        or "none registered yet: hil cloud register --help",
-    }
-    return "\n".join(f"{name:<11}{value}" for name, value in rows.items())
-
-
-def _token(users: Users, owner: str) -> str:
-    """The same token at every start: scripts hold on to it."""
-    kept = (token for token in users.tokens_of(users.ensure(owner)) if token.client == _TOKEN_CLIENT)
-    found = next(kept, None) or users.issue_token(owner, 0, client=_TOKEN_CLIENT)
-    return found.token
-
-
-def _follow(cloud: DeviceCloud, *, quiet: bool) -> None:
-    """Print log lines as they come, until a signal."""
-    journal = cloud.core.services.log.journal
-    position = 0
-    while True:
-        journal.wait(lambda _line: True, position=position, within=_A_WHILE)
-        lines = journal.since(position)
-        position += len(lines)
-        for line in lines:
-            if not quiet:
-                click.echo(str(line))
+    known = ", ".join(f"{view.name} ({view.id})" for view in cloud.devices())
+    return [
+        ("TCP boards", f"{config.host}:{cloud.tcp_port}   server key {keys.rsa_public_path}"),
+        ("UDP boards", f"{config.host}:{cloud.udp_port}   server key {keys.ec_public_path}"),
+        ("HTTP API", cloud.url or "off"),
+        ("token", f"{token}   (user {config.owner})"),
+        ("devices", known or "none registered yet: hil cloud register --help"),
+    ]

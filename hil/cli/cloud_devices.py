@@ -189,17 +189,32 @@ def register(
     with one_message():
         device_id = device_id_of(device_id)
         spki = read_public_key(key_file)
-        likely = _platform_id(platform or _DEFAULT_PLATFORM[transport_of_key(spki)])
-        with _opened(state, owner) as services:
-            if services is None:
-                owner = _register_over_http(_running(state), device_id, spki, name, owner)
-            else:
-                known = services.registry.get(device_id)
-                platform_id = known.platform_id if known and not platform else likely
-                services.registry.register(
-                    device_id, platform_id=platform_id, public_key=spki, owner=owner, name=name
-                )
+        platform_id = _platform_id(platform) if platform else None
+        owner = introduce(state, device_id, spki, platform_id=platform_id, name=name, owner=owner)
     click.echo(f"{device_id} is registered with {fingerprint(spki)} and claimed by {owner}")
+
+
+def introduce(
+    state: Path, device_id: str, spki: bytes, *, platform_id: int | None, name: str | None, owner: str
+) -> str:
+    """Make a device and its public key (SPKI DER) known to the cloud of ``state``, running or not.
+
+    Without ``platform_id`` it keeps its own, or gets a likely one. Returns whose it is.
+    """
+    likely = _platform_id(_DEFAULT_PLATFORM[transport_of_key(spki)])
+    with _opened(state, owner) as services:
+        if services is None:
+            return _register_over_http(_running(state), device_id, spki, name, owner)
+        known = services.registry.get(device_id)
+        kept = known.platform_id if known else likely
+        services.registry.register(
+            device_id,
+            platform_id=kept if platform_id is None else platform_id,
+            public_key=spki,
+            owner=owner,
+            name=name,
+        )
+    return owner
 
 
 def _register_over_http(cloud: Running, device_id: str, spki: bytes, name: str | None, owner: str) -> str:
@@ -235,7 +250,10 @@ def _platform_id(text: str) -> int:
 @click.command()
 @state_option
 def devices(state: Path) -> None:
-    """List the devices that the cloud knows."""
+    """List the devices that the cloud knows: id, name, platform, and online or offline while it runs.
+
+    Example:  hil cloud devices
+    """
     with one_message(), _opened(state, CloudConfig().owner) as services:
         if services is None:
             rows = [
@@ -278,6 +296,10 @@ def keys(directory: Path | None, address: str, state: Path) -> None:
     """Show the cloud's public keys and how to put them on a board.
 
     The keys are made at the first use and stay the same for ever.
+
+    \b
+    Examples: hil cloud keys --address 192.0.2.7
+              hil cloud keys --write /tmp/keys
     """
     with one_message():
         server = ServerKeys.load_or_create(state)

@@ -11,8 +11,11 @@ from pathlib import Path
 import click
 
 from hil.cli.options import rig_option, rig_was_named
+from hil.netlab.topology import CLOUD_ADDRESS
+from hil.report.page import find_allure
 from hil.rig import checks
 from hil.rig.checks import Check, Verdict
+from hil.rig.project import find_project
 from hil.usb.sysfs import UsbBoard
 
 _MARKS = {Verdict.OK: ("ok", "green"), Verdict.WARNING: ("warn", "yellow"), Verdict.MISSING: ("MISS", "red")}
@@ -47,13 +50,17 @@ def command(context: click.Context, rig: Path) -> None:
 
 
 def examine(rig_path: Path, *, required: bool = False) -> list[Check]:
-    """All checks, in the order in which one would mend things. ``required``: the boards of the rig must be there."""
+    """All checks, in the order in which one would mend things.
+
+    ``required``: the boards of the rig must be there, unless they dial the virtual rack's address.
+    """
     rack = virtual_rack()  # first: it forks, which wants a process without threads
     watcher, trouble = checks.find_boards()
     try:
         boards = watcher.boards()
         rig_check, rig = checks.rig_file(rig_path)
         cloud = rig.cloud if rig is not None else None
+        elsewhere = cloud is not None and cloud.host == CLOUD_ADDRESS and not _inside_a_rack()
         return [
             checks.python_packages(),
             *checks.programs(),
@@ -67,8 +74,8 @@ def examine(rig_path: Path, *, required: bool = False) -> list[Check]:
             checks.cloud_port("UDP", cloud.udp_port if cloud else 5684),
             rig_check,
             *checks.hub_switches(rig),
-            checks.boards_present(rig, watcher, required=required),
-            checks.allure(),
+            checks.boards_present(rig, watcher, required=required and not elsewhere),
+            allure(),
             *checks.test_programs(),
         ]
     finally:
@@ -91,7 +98,7 @@ def fuse() -> Check:
 def virtual_rack() -> Check:
     """Whether the virtual rack can take its place: each step it needs is tried, in a process of its own."""
     name = "virtual rack"
-    if os.environ.get("HIL_RACK"):
+    if _inside_a_rack():
         return Check(name, Verdict.OK, "this shell is inside one")
     if find_spec("hil.virtual") is None:
         return Check(name, Verdict.OK, "not part of this installation")
@@ -102,6 +109,20 @@ def virtual_rack() -> Check:
     if failed:
         return Check(name, Verdict.MISSING, f"{failed[0].step}: {failed[0].found}", failed[0].hint)
     return Check(name, Verdict.OK, f"can start ({len(steps)} steps tried)")
+
+
+def _inside_a_rack() -> bool:
+    return bool(os.environ.get("HIL_RACK"))
+
+
+def allure() -> Check:
+    """Allure's command line, which turns results into a page; tests do without it."""
+    path = find_allure(find_project().state("report"))
+    if path is None:
+        return Check(
+            "allure", Verdict.WARNING, "not found; no HTML report without it", "hil report   # installs it"
+        )
+    return Check("allure", Verdict.OK, str(path))
 
 
 def _only_for_virtual_boards(check: Check, boards: list[UsbBoard]) -> Check:

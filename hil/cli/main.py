@@ -13,8 +13,10 @@ COMMANDS = {
     "clock": "show and move the clock of a virtual rack or a cloud",
     "cloud": "run the Device Cloud on its own",
     "doctor": "what is missing on this machine, and what mends it",
+    "init": "write the first files of a repository with firmware of its own",
     "network": "the network service of a bench",
     "rack": "run a command in a virtual rack",
+    "report": "one HTML page of a run's results",
 }
 
 
@@ -46,7 +48,8 @@ def main() -> None:
 
     \b
     A first run:   hil doctor
-                   hil rack run -- pytest suites
+                   hil init
+                   hil rack run -- pytest
     """
 
 

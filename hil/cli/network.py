@@ -22,7 +22,12 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @click.group(name="network")
 def command() -> None:
-    """Firewall and captures between boards and cloud."""
+    """Firewall and captures between boards and cloud.
+
+    \b
+    A bench of real boards needs it:  sudo hil network serve --boards 192.168.77.0/24
+    The virtual rack has its own:     hil rack run -- hil network status
+    """
 
 
 @command.command()
@@ -36,6 +41,10 @@ def serve(boards: str, interface: str | None, path: Path) -> None:
 
     Rules apply to what this machine forwards, receives and sends. They end with the test that made them, and all
     of them with this command.
+
+    \b
+    Examples: sudo hil network serve --boards 192.168.77.0/24
+              sudo hil network serve --boards 192.168.77.0/24 --interface eth1
     """
     if not has_network_admin():
         again = shlex.join(["sudo", *_own_command(), *sys.argv[1:]])
@@ -67,7 +76,12 @@ def serve(boards: str, interface: str | None, path: Path) -> None:
     show_envvar=True,
 )
 def status(path: Path) -> None:
-    """Say what serves the network and who else uses it."""
+    """Say what serves the network and who else uses it.
+
+    \b
+    Examples: hil network status
+              hil rack run -- hil network status
+    """
     with one_message(), Network.connect(path) as network:
         facts = network.status()
     where = "the virtual rack's router" if facts["kind"] == "lab" else "this machine"

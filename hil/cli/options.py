@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from hil.errors import HilError, Signal, UsageError
-from hil.rig.project import find_project
+from hil.rig.project import find_project, shown
 from hil.rig.rigfile import ENVIRONMENT, find_rig
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -52,7 +52,7 @@ class PathOption(click.Option):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         record = super().get_help_record(ctx)
-        return record and (record[0], f"{record[1]}  [default: {_shown(self._default())}]")
+        return record and (record[0], f"{record[1]}  [default: {shown(self._default())}]")
 
 
 def rig_option(purpose: str) -> Callable[[_Function], _Function]:
@@ -77,12 +77,11 @@ def state_option(name: str, purpose: str) -> Callable[[_Function], _Function]:
     )
 
 
+def was_typed(context: click.Context, option: str) -> bool:
+    """Whether the command line has this option."""
+    return context.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT
+
+
 def rig_was_named(context: click.Context) -> bool:
     """Whether anybody chose the rig: it is not just the one that comes with hil."""
-    given = context.get_parameter_source("rig") is not click.core.ParameterSource.DEFAULT
-    return given or ENVIRONMENT in os.environ or find_project().rig is not None
-
-
-def _shown(path: Path) -> str:
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    return was_typed(context, "rig") or ENVIRONMENT in os.environ or find_project().rig is not None

@@ -10,7 +10,9 @@ from pathlib import Path
 import click
 
 from hil.cli.options import one_message, rig_option, state_option
+from hil.cli.play import Play
 from hil.errors import UsageError
+from hil.rig.project import find_project
 from hil.rig.rigfile import RigFile, load_rig
 from hil.virtual.app.library import ApplicationLibrary
 from hil.virtual.launch import composition, images, launcher, powerstrip, rackbase, vexec
@@ -28,6 +30,7 @@ def command() -> None:
 
     \b
     Run the suites:            hil rack run -- pytest suites
+    Play with a cloud:         hil rack run --cloud
     Look around:               hil rack run -- bash
     From another terminal:     hil rack exec -- hil boards
     Unmodified tools:          hil rack run -- lsusb -v -d 2b04:
@@ -45,17 +48,42 @@ def command() -> None:
     help="How the boards start, as with the MODE button held.",
 )
 @click.option(
+    "--cloud", is_flag=True, help="With a Device Cloud for you to play with; all boards are online at it."
+)
+@click.option(
+    "--http-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="With --cloud: where its API answers on 127.0.0.1. Default: the first free one from 8080 on.",
+)
+@click.option("--json", "as_json", is_flag=True, help="With --cloud: its log as one JSON object a line.")
+@click.option(
     "--clock",
     "movable_clock",
     is_flag=True,
     help="Put boards, network and what COMMAND runs on a clock that can be moved: hil clock advance 2d.",
 )
-@click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
-def run(rig: Path, state: Path, mode: str, movable_clock: bool, program: tuple[str, ...]) -> None:
+@click.argument("program", nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.pass_context
+def run(
+    context: click.Context,
+    rig: Path,
+    state: Path,
+    mode: str,
+    cloud: bool,
+    http_port: int,
+    as_json: bool,
+    movable_clock: bool,
+    program: tuple[str, ...],
+) -> None:
     """Run COMMAND in a rack of its own; needs no root. Ends with the command's exit status.
 
+    With --cloud and no COMMAND the rack stays until Ctrl-C: its API, for curl and particle-cli, is on this machine's
+    loopback, and the state is apart from that of test runs.
+
     \b
-    Examples: hil rack run -- pytest suites
+    Examples: hil rack run --cloud
+              hil rack run -- pytest suites
               hil rack run -- lsusb
               hil rack run --mode dfu -- dfu-util -l
               hil rack run -- bash
@@ -63,9 +91,18 @@ def run(rig: Path, state: Path, mode: str, movable_clock: bool, program: tuple[s
     with one_message():
         launcher.refuse_inside()
         loaded = load_rig(rig, rack_limits())
-        _prepare(loaded, state)
-        compose = composition.board_rack(loaded, state.absolute(), mode, movable_clock=movable_clock)
-        status = launcher.run(program, compose)
+        if cloud:
+            if context.get_parameter_source("state") is click.core.ParameterSource.DEFAULT:
+                state = find_project().state("play")
+            play = Play(loaded, state.absolute(), mode, http_port, as_json, movable_clock)
+            _prepare(loaded, play.boards)
+            status = play.run(program)
+        elif program:
+            _prepare(loaded, state)
+            compose = composition.board_rack(loaded, state.absolute(), mode, movable_clock=movable_clock)
+            status = launcher.run(program, compose)
+        else:
+            raise click.UsageError("which command? (or --cloud, to play with the boards)")
     sys.exit(status)
 
 
@@ -125,7 +162,10 @@ def execute(latest: bool, program: tuple[str, ...]) -> None:
 
 @command.command(name="list")
 def list_racks() -> None:
-    """List this user's running racks."""
+    """List this user's running racks: the number that `hil rack exec` takes, and where each keeps its files.
+
+    Example:  hil rack list
+    """
     for rack in rackbase.running():
         click.echo(f"{rack.pid}\t{rack.base}")
 
@@ -159,7 +199,10 @@ def power(action: str, port: str) -> None:
 @command.command(name="images")
 @rig_option("The rig file: where images go.")
 def build_images(rig: Path) -> None:
-    """Build the firmware images that virtual boards run, and say where they are. `hil rack run` does so by itself."""
+    """Build the firmware images that virtual boards run, and say where they are. `hil rack run` does so by itself.
+
+    Example:  hil rack images
+    """
     with one_message():
         for path in _build(load_rig(rig, rack_limits())):
             click.echo(str(path))

@@ -6,6 +6,7 @@ policy here (cloud API fact sheet section 9).
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -59,9 +60,10 @@ class CloudConfig:
     """Everything the Device Cloud needs to start.
 
     ``state_dir``: ``None`` keeps the state in a temporary directory that ends with the cloud. Ports: 0 takes
-    any free one, ``http_port=None`` leaves the HTTP API out. ``first_use_trust``: the first key that a new
-    device shows is kept as its own, and the device belongs to ``owner``. ``device_timeout``: seconds that a
-    function call or variable read may take; ``None`` takes ``timing.call``.
+    any free one, ``http_port=None`` leaves the HTTP API out. ``http_sockets`` listen already, perhaps in another
+    network namespace; the API answers there too, and the first of them is its address. ``first_use_trust``:
+    the first key that a new device shows is kept as its own, and the device belongs to ``owner``.
+    ``device_timeout``: seconds that a function call or variable read may take; ``None`` takes ``timing.call``.
     """
 
     state_dir: Path | None = None
@@ -69,6 +71,7 @@ class CloudConfig:
     tcp_port: int = 5683
     udp_port: int = 5684
     http_port: int | None = 0
+    http_sockets: tuple[socket.socket, ...] = ()
     first_use_trust: bool = False
     owner: str = "hil"
     device_timeout: float | None = None

@@ -10,7 +10,6 @@ import pytest
 
 from hil.plugin.needs import Application
 from hil.plugin.selection import candidates, companions, default_application, need
-from hil.report.allure_results import label_board, name_peer
 from hil.report.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ def evidence(request: pytest.FixtureRequest) -> Evidence:
 @pytest.fixture
 def board(request: pytest.FixtureRequest, rig: Rig, evidence: Evidence) -> Iterator[CloudBoard]:
     """A board of the item's platform or slot: healthy, running what marker ``firmware`` says, online."""
+    from hil.report.allure_results import label_board
+
     wanted = need(request.node)
     slots = candidates(request.config, request.param, wanted)
     (chosen,) = rig.take(slots)
@@ -93,6 +94,8 @@ def image_for(rig: Rig, application: Application | None, platform: str) -> Image
 
 def _others(request: pytest.FixtureRequest, rig: Rig, board: CloudBoard, count: int) -> list[CloudBoard]:
     """More boards beside ``board``; boards that this run leased already come first."""
+    from hil.report.allure_results import name_peer
+
     slots = companions(request.config, board.platform.name, board.name, need(request.node))
     if len(slots) < count:
         pytest.skip(f"needs {count + 1} boards; rig {rig.file.name} has only {board.name}")

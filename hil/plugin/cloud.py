@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,33 +21,3 @@ def cloud(rig: Rig, board: CloudBoard, evidence: Evidence) -> DeviceCloud:
     mark = cloud.events.begin()
     evidence.add(f"cloud log of {board.name}", "log", lambda: "\n".join(cloud.device_log(board, since=mark)))
     return cloud
-
-
-@pytest.fixture
-def topic() -> str:
-    """The beginning of event names that no other test uses: a device keeps a subscription until it connects anew."""
-    return f"t{secrets.token_hex(4)}"
-
-
-@pytest.fixture
-def stranger_key(board: CloudBoard) -> bytes:
-    """A device public key (SPKI DER) of the board's kind that is not the board's."""
-    from hil.device.keys import generate_device_key, public_der
-
-    return public_der(generate_device_key(board.platform))
-
-
-@pytest.fixture
-def stranger_keys() -> StrangerKeys:
-    """Public keys of a cloud that is not ours."""
-    from hil.device.keys import generate_server_ec, generate_server_rsa, public_der
-
-    return StrangerKeys(public_der(generate_server_rsa()), public_der(generate_server_ec()))
-
-
-class StrangerKeys:
-    """SPKI DER of another cloud's two keys."""
-
-    def __init__(self, rsa_public_der: bytes, ec_public_der: bytes) -> None:
-        self.rsa_public_der = rsa_public_der
-        self.ec_public_der = ec_public_der

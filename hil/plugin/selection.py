@@ -23,6 +23,8 @@ PROJECT_KEY = pytest.StashKey["Project"]()
 RIG_KEY = pytest.StashKey["RigFile"]()
 MISUSE_KEY = pytest.StashKey[str]()
 NOWHERE = "none"  # the parameter of a test that no board of the rig, or none that was chosen, can run
+# What ``board`` is made of; a fixture or parameter of that name in somebody else's repository is not.
+FOUNDATION = frozenset({"rig", "evidence"})
 
 
 def project_of(config: pytest.Config) -> Project:
@@ -98,7 +100,7 @@ def companions(config: pytest.Config, platform: str, slot: str, wanted: Need) ->
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Turn a test that asks for a board into one item for each platform, or each board with ``--each-board``."""
-    if not _asks_for_ours(metafunc):
+    if not _asks_for_board(metafunc.fixturenames):
         return
     try:
         parameters = _parameters(metafunc)
@@ -126,20 +128,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left]
 
 
-def _asks_for_ours(metafunc: pytest.Metafunc) -> bool:
-    """Whether the test's ``board`` is the harness's, or one that builds on it.
-
-    A repository may have a ``board`` of its own that has nothing to do with this plugin.
-    """
-    if "board" not in metafunc.fixturenames:
-        return False
-    definitions = metafunc._arg2fixturedefs.get("board", ())
-    for definition in reversed(definitions):
-        if definition.func.__module__.startswith("hil.plugin."):
-            return True
-        if "board" not in definition.argnames:
-            return False
-    return False
+def _asks_for_board(fixtures: Iterable[str]) -> bool:
+    """Whether a test with these fixtures, and what they ask for in turn, wants a board of the rig."""
+    return {"board", *FOUNDATION} <= set(fixtures)
 
 
 def _parameters(metafunc: pytest.Metafunc) -> Sequence[str | ParameterSet]:
@@ -158,6 +149,8 @@ def _parameters(metafunc: pytest.Metafunc) -> Sequence[str | ParameterSet]:
 
 def parameter_of(item: pytest.Item) -> str | None:
     """The platform (or slot) that an item was made for; ``None`` for one without a board."""
+    if not _asks_for_board(getattr(item, "fixturenames", ())):
+        return None
     callspec = getattr(item, "callspec", None)
     value = callspec.params.get("board") if callspec is not None else None
     return value if isinstance(value, str) else None

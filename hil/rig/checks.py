@@ -17,6 +17,7 @@ from pathlib import Path
 
 from hil import ports, resources
 from hil.errors import RigError, UsageError
+from hil.rig.here import is_of_rack
 from hil.rig.pool import BoardPool, SlotState
 from hil.rig.programs import find_program
 from hil.rig.rigfile import RigFile, UhubctlTable, load_rig
@@ -25,8 +26,6 @@ from hil.usb.sysfs import UsbBoard
 
 _RULES_FOLDERS = (Path("/etc/udev/rules.d"), Path("/run/udev/rules.d"), Path("/usr/lib/udev/rules.d"))
 RIG_FILE = "rig file"
-# In a checkout, where scripts/setup puts it.
-_ALLURE = resources.folder("rigs").parent / "scripts/report/node_modules/.bin/allure"
 _INSTALL_RULES = (
     f"sudo cp {shlex.quote(str(resources.udev_rules()))} /etc/udev/rules.d/ "
     "&& sudo udevadm control --reload && sudo udevadm trigger"
@@ -178,17 +177,11 @@ def boards_present(rig: RigFile | None, watcher: UsbWatcher, *, required: bool) 
     wrong = [f"{each.slot.name}: {each.why}" for each in status if each.state is not SlotState.FREE]
     if not wrong:
         return Check(name, Verdict.OK, f"all {len(status)} of rig {rig.name}")
-    if not required and not watcher.boards():
-        return Check(name, Verdict.OK, "none on USB; virtual boards are there inside `hil rack run -- ...`")
+    if not watcher.boards() and (not required or is_of_rack(rig)):
+        return Check(
+            name, Verdict.OK, f"none on USB; those of rig {rig.name} are inside `hil rack run -- ...`"
+        )
     return Check(name, verdict, "; ".join(wrong), "hil boards   # look at cables, power and the rig file")
-
-
-def allure() -> Check:
-    """The command line that turns results into a report; tests do without it."""
-    path = find_program("allure") or (str(_ALLURE) if _ALLURE.exists() else None)
-    if path is None:
-        return Check("allure", Verdict.WARNING, "not found; no HTML report without it", "scripts/setup hil")
-    return Check("allure", Verdict.OK, path)
 
 
 def find_boards() -> tuple[UsbWatcher, Check | None]:

@@ -18,9 +18,8 @@ from hil.rig.cloud_board import CloudBoard
 from hil.rig.images import FirmwareStore, Image
 from hil.rig.pool import BoardPool
 from hil.rig.rigfile import RigFile, SlotTable
+from hil.rig.tables import NETWORK_VARIABLE
 from hil.usb.discovery import UsbWatcher
-
-NETWORK_VARIABLE = "HIL_NETWORK"
 
 
 class Rig:

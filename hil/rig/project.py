@@ -78,6 +78,12 @@ def find_project(start: Path | None = None) -> Project:
     return Project(next(marked, here))
 
 
+def shown(path: Path, here: Path | None = None) -> str:
+    """A path as people read it: from ``here`` (default: the working directory) when it lies below."""
+    start = here or Path.cwd()
+    return str(path.relative_to(start) if path.is_relative_to(start) else path)
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text()

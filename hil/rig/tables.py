@@ -67,6 +67,9 @@ class CloudTable(Table):
     http_port: int = Field(default=0, ge=0, le=65535)
 
 
+NETWORK_VARIABLE = "HIL_NETWORK"
+
+
 class NetworkTable(Table):
     """``service``: a network service commands the firewall, at ``socket`` or where ``HIL_NETWORK`` says."""
 

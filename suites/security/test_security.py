@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from fixtures.keys import StrangerKeys
 from hil.netlab.scan import open_tcp_ports, open_udp_ports
-from hil.testing import Board, Cloud, Network, Ports, StrangerKeys, ports_of
+from hil.testing import Board, Cloud, Network, Ports, ports_of
 
 
 def port_of(board: Board) -> Ports:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import re
+from pathlib import Path
 
 import aiocoap
 import pytest
 
+from benchmarks import __main__ as everything
 from benchmarks import codec, handshake, openssl, plugin
 from benchmarks.pairs import DtlsPair, TcpPair
 from benchmarks.table import Table, interleaved, ratio
@@ -83,5 +86,24 @@ def test_plugin_prints_its_table(capsys: pytest.CaptureFixture[str]) -> None:
         "3 empty tests",
         "1 empty test",
         "import options, selection",
-        "import all of conftest",
+        "import all of the plugin",
     ]
+
+
+def test_all_of_them_are_those_that_the_readme_names() -> None:
+    readme = (Path(everything.__file__).parent / "README.md").read_text()
+    assert everything.names() == sorted(
+        re.findall(r"^\| `python -m benchmarks\.(\w+)`", readme, re.MULTILINE)
+    )
+
+
+def test_several_print_their_tables_in_turn(capfd: pytest.CaptureFixture[str]) -> None:
+    assert everything.main(["resume", "ota"]) == 0
+    said = capfd.readouterr().out
+    assert said.index("first acknowledged publish") < said.index("Update of 131072 bytes")
+
+
+def test_a_benchmark_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        everything.main(["resume", "nonsense"])
+    assert "there is no benchmark nonsense; there are codec, " in capsys.readouterr().err

@@ -175,7 +175,7 @@ def test_goodbye_is_offline_at_once(name: str, cloud: DeviceCloud, boards: MakeB
     board.goodbye()
     cloud.wait_offline(board)
     assert cloud.events.expect("spark/status", data="offline", source=board)
-    assert "cloud reason 5, reset reason 140" in cloud.contacts(board)[-1].detail
+    assert "goodbye, it resets, reset by its application" in cloud.contacts(board)[-1].detail
 
 
 @pytest.mark.parametrize("name", ["boron", "photon"])

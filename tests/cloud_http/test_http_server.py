@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from hil.cloud.gateways.listening import listener
 from hil.cloud.http.app import create_app
 from hil.cloud.http.feature import HttpApi
 from hil.cloud.http.server import Server, serve
@@ -19,7 +20,7 @@ from tests.cloud_http.live import USER, Live
 @contextmanager
 def serving(live: Live, options: HttpOptions) -> Iterator[tuple[Server, httpx.Client]]:
     """A second server for the same cloud, with options of its own, and a client for it."""
-    server = live.run(serve(create_app(live.cloud, options)))
+    server = live.run(serve(create_app(live.cloud, options), listener("TCP", "127.0.0.1", 0, "http_port")))
     token = live.do(lambda: live.cloud.users.issue_token(USER)).token
     headers = {"Authorization": f"Bearer {token}"}
     try:
@@ -33,7 +34,7 @@ def test_a_port_that_is_taken(live: Live) -> None:
     with pytest.raises(
         CloudError, match=f"cannot listen on TCP 127.0.0.1:{live.cloud.feature(HttpApi).port}"
     ):
-        live.run(serve(create_app(live.cloud), port=live.cloud.feature(HttpApi).port))
+        listener("TCP", "127.0.0.1", live.cloud.feature(HttpApi).port, "http_port")
 
 
 def test_keep_alives_arrive_over_a_real_socket(live: Live) -> None:

@@ -18,6 +18,8 @@
 #define STARTUP(code) static const int startup_ = ((code), 0)
 #define SYSTEM_THREAD(state)
 #define SYSTEM_MODE(mode)
+#define PRODUCT_VERSION(version)
+#define waitUntil(condition) while (!condition()) {}
 #define SYSTEM_ERROR_NOT_SUPPORTED (-120)
 #ifndef SYSTEM_VERSION
 #define SYSTEM_VERSION 0x06020000
@@ -28,6 +30,7 @@ public:
 	String(const char* text = ""): text_(text) {}
 	String(const char* text, size_t size): text_(text, size) {}
 	String(const std::string& text): text_(text) {}
+	explicit String(int number): text_(std::to_string(number)) {}
 	const char* c_str() const { return text_.c_str(); }
 	operator const char*() const { return c_str(); }
 	unsigned length() const { return text_.size(); }
@@ -164,12 +167,15 @@ struct CloudClass {
 	particle::Future<bool> publish(const char*, const char* data, int, PublishFlags, PublishFlags = PublishFlags()) {
 		return particle::Future<bool>(online && std::string(data).size() <= 1024);
 	}
+	particle::Future<bool> publish(const char* name, const char* data = "") { return publish(name, data, 60, PRIVATE); }
 	bool subscribe(const char* name, EventHandler handler) { subscriptions.emplace_back(name, handler); return true; }
 	bool subscribe(const char* name, EventHandler handler, Spark_Subscription_Scope_TypeDef) {
 		return subscribe(name, handler);
 	}
 	void unsubscribe() { subscriptions.clear(); }
 	bool function(const char* name, std::function<int(String)> handler) { functions[name] = handler; return true; }
+	bool variable(const char* name, const int& value) { return add(name, [&value] { return std::to_string(value); }); }
+	bool variable(const char* name, const String& value) { return add(name, [&value] { return std::string(value.c_str()); }); }
 	bool variable(const char* name, const std::function<bool()>& read) {
 		return add(name, [read] { return std::string(read() ? "true" : "false"); });
 	}

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-PLUGINS = ("-p", "hil.plugin.options", "-p", "hil.plugin.selection", "-p", "hil.plugin.parallel")
 WORDS = "boards under pytest-xdist are not supported yet: run without -n"
 
 
@@ -19,7 +18,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 
 
 def test_a_run_about_boards_is_refused_in_one_line(project: pytest.Pytester) -> None:
-    result = project.runpytest_subprocess(*PLUGINS, "-n", "2", "--board", "argon")
+    result = project.runpytest_subprocess("-n", "2", "--board", "argon")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert [line for line in result.errlines if line.strip()] == [
         f"ERROR: hil: {WORDS} (tests without boards: -n with -p no:hil)"
@@ -27,13 +26,12 @@ def test_a_run_about_boards_is_refused_in_one_line(project: pytest.Pytester) -> 
 
 
 def test_tests_without_boards_run_in_parallel_as_ever(project: pytest.Pytester) -> None:
-    project.runpytest_subprocess(*PLUGINS, "-n", "2").assert_outcomes(passed=1)
+    project.runpytest_subprocess("-n", "2").assert_outcomes(passed=1)
 
 
 def test_a_board_in_a_worker_is_one_line_too(project: pytest.Pytester) -> None:
     project.makepyfile(test_it="def test_it(board): ...\n")
-    fixtures = ("-p", "hil.plugin.reporting", "-p", "hil.plugin.boards", "-p", "hil.plugin.rig")
-    result = project.runpytest_subprocess(*PLUGINS, *fixtures, "-n", "1")
+    result = project.runpytest_subprocess("-n", "1")
     assert result.ret != pytest.ExitCode.OK
     text = "\n".join((*result.outlines, *result.errlines))
     assert WORDS in text

@@ -49,7 +49,11 @@ BOARD = """
 import pytest
 from hil.plugin.selection import candidates, companions, need
 
-def board(request):
+@pytest.fixture
+def rig(): ...
+
+@pytest.fixture
+def board(request, rig, evidence):
     slots = candidates(request.config, request.param, need(request.node))
     print("\\nslots:", request.node.name, *slots)
     print("application:", request.node.name, need(request.node).application)
@@ -57,9 +61,6 @@ def board(request):
         platform = "argon" if slots[0].startswith("A") else "photon"
         print("beside:", request.node.name, *companions(request.config, platform, slots[0], need(request.node)))
     return request.param
-
-board.__module__ = "hil.plugin.stand_in"  # as the harness's own: any other board is none of its business
-board = pytest.fixture(board)
 
 @pytest.fixture
 def boards(board): return [board]
@@ -77,8 +78,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 
 
 def _collect(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    plugins = ("-p", "hil.plugin.options", "-p", "hil.plugin.selection", "-p", "no:cacheprovider")
-    return project.runpytest_subprocess(*plugins, "--rig", "rig.toml", *arguments)
+    return project.runpytest_subprocess("-p", "no:cacheprovider", "--rig", "rig.toml", *arguments)
 
 
 def _ids(result: pytest.RunResult) -> list[str]:

@@ -112,6 +112,13 @@ def test_the_terminal_has_a_line_for_each_board(outcome: Outcome) -> None:
     assert "data operations: 4 (publish 4)" in outcome.done.stdout
 
 
+def test_one_line_says_how_to_read_the_results(outcome: Outcome) -> None:
+    (line,) = [line for line in outcome.done.stdout.splitlines() if line.startswith("results: ")]
+    folder = outcome.reports
+    assert line.endswith(f"{folder}/report.html: hil report --reports {folder}")
+    assert f"results: {folder}/allure-results; " in line
+
+
 def test_a_result_names_platform_and_physical_board(outcome: Outcome) -> None:
     assert len(outcome.results) == 8
     histories = set()

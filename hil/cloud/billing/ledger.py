@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hil.cloud.billing.tariff import RULES, Tariff
 from hil.cloud.session.meter import Charge
+from hil.cloud.state.activity import Cost
 from hil.cloud.state.journal import Journal
 from hil.cloud.state.store import Store
 
@@ -76,6 +77,7 @@ class Ledger:
             count,
         )
         self.journal.append(Operation(row_id, kind, charge.device_id, charge.owner, charge.cause, now, count))
+        charge.bill.add(charge.cause, Cost(kind, count))
 
     def rows(self, *, owner: str | None = None, since: float = 0.0) -> list[Operation]:
         """Rows from the store, oldest first: of one owner or of all, from ``since`` (seconds) on."""

@@ -12,10 +12,11 @@ from hil.clock import LoopClock
 from hil.cloud.config import CloudConfig
 from hil.cloud.core.devices import Devices
 from hil.cloud.core.routes import Mount, Route
-from hil.cloud.session.outbound import Value
 from hil.cloud.session.updates import OtaReport
+from hil.cloud.state.activity import Activity
 from hil.cloud.state.devices import DeviceView
 from hil.cloud.state.events import CloudEvent, EventBus
+from hil.cloud.state.happenings import Value
 from hil.cloud.state.names import DeviceRef
 from hil.cloud.state.store import Store
 from hil.cloud.state.users import Users
@@ -49,6 +50,10 @@ class Api(Protocol):
     @property
     def bus(self) -> EventBus:
         """Events, to subscribe to."""
+
+    @property
+    def activity(self) -> Activity:
+        """What happens, entry by entry, to listen to."""
 
     @property
     def routes(self) -> Sequence[Route | Mount]:

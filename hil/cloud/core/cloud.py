@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from hil.clock import Clock, LoopClock
 from hil.cloud.config import CloudConfig
+from hil.cloud.core.accounts import Account
 from hil.cloud.core.api import Api
 from hil.cloud.core.devices import Devices
 from hil.cloud.core.feature import Feature
@@ -23,11 +25,12 @@ from hil.cloud.gateways.tcp import TcpGateway
 from hil.cloud.gateways.udp import UdpGateway
 from hil.cloud.session import outbound
 from hil.cloud.session.describing import describe
-from hil.cloud.session.outbound import Value
 from hil.cloud.session.services import Services
 from hil.cloud.session.updates import OtaReport
+from hil.cloud.state.activity import Activity
 from hil.cloud.state.devices import DeviceView
 from hil.cloud.state.events import CloudEvent, EventBus
+from hil.cloud.state.happenings import Called, Published, Value, VariableRead
 from hil.cloud.state.names import DeviceRef, checked_event, device_id_of
 from hil.cloud.state.pulse import Pulse
 from hil.cloud.state.store import Store
@@ -98,6 +101,10 @@ class Cloud(Api):
         return self.services.bus
 
     @property
+    def activity(self) -> Activity:
+        return self.services.activity
+
+    @property
     def routes(self) -> Sequence[Route | Mount]:
         return [route for feature in self._features for route in feature.routes]
 
@@ -163,11 +170,19 @@ class Cloud(Api):
     async def call(
         self, device: DeviceRef, function: str, argument: bytes | str = b"", timeout: float | None = None
     ) -> int:
-        session = self.sessions.reach(device)
-        return await outbound.call(session, function, _bytes(argument), self._patience(timeout))
+        raw, patience = _bytes(argument), self._patience(timeout)
+        with Account(self.activity, device, Called(function, _text(raw))) as account:
+            session = self.sessions.reach(device)
+            result = await outbound.call(session, function, raw, patience, account.bill)
+            account.told = replace(account.told, result=result)
+        return result
 
     async def read(self, device: DeviceRef, variable: str, timeout: float | None = None) -> Value:
-        return await outbound.read(self.sessions.reach(device), variable, self._patience(timeout))
+        patience = self._patience(timeout)
+        with Account(self.activity, device, VariableRead(variable)) as account:
+            value = await outbound.read(self.sessions.reach(device), variable, patience, account.bill)
+            account.told = replace(account.told, value=value)
+        return value
 
     async def publish(
         self,
@@ -182,6 +197,7 @@ class Cloud(Api):
         checked_event(name, raw)
         owner = owner or self.config.owner
         event = self.bus.record(name, raw, device_id=None, owner=owner, private=private, ttl=ttl)
+        self.activity.tell(None, Published(name, event.data, len(raw)))
         self.sessions.distribute(event)
         return event
 
@@ -220,6 +236,10 @@ class Cloud(Api):
 
     def _patience(self, timeout: float | None) -> float:
         return self.config.call_timeout if timeout is None else timeout
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
 
 
 def _bytes(data: bytes | str) -> bytes:

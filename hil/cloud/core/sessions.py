@@ -9,6 +9,7 @@ from hil.cloud.session.services import Services
 from hil.cloud.session.session import DeviceSession
 from hil.cloud.state.devices import Device
 from hil.cloud.state.events import CloudEvent
+from hil.cloud.state.happenings import Joined, Left
 from hil.cloud.state.names import DeviceRef, device_id_of
 from hil.cloud.state.presence import ContactKind
 from hil.cloud.state.sessionstore import StoredSession
@@ -69,7 +70,8 @@ class Sessions:
         if previous is not None and previous is not session:
             previous.end("the device has a new session", forget=True)
         was_offline = self._services.presence.arrived(device.id, kind, session.link.host)
-        session.log(f"online: {kind} from {session.link.host}")
+        session.log(f"online: {kind} from {session.link.host}", told=True)
+        session.tell(Joined(kind.value, session.link.host))
         if was_offline or kind is not ContactKind.MOVED:
             self._publish_status(device, "online")
 
@@ -81,7 +83,8 @@ class Sessions:
         if session.channel.reliable:
             del self._by_device[device.id]
         if self._services.presence.left(device.id, why):
-            session.log(f"offline: {why}")
+            session.log(f"offline: {why}", told=True)
+            session.tell(Left(why))
             self._publish_status(device, "offline")
 
     def drop(self, device: Device, why: str) -> None:

@@ -12,6 +12,7 @@ from hil.cloud.gateways.listening import listener
 from hil.cloud.session.identity import fingerprint, may_connect
 from hil.cloud.session.services import Services
 from hil.cloud.session.session import DeviceSession
+from hil.cloud.state.happenings import TurnedAway
 from hil.device.platforms import Transport
 from hil.errors import WireError
 from hil.wire.tcp.connection import TcpServerSession
@@ -131,7 +132,8 @@ class TcpLink(asyncio.Protocol):
         reason = may_connect(self._services, device_id.hex(), spki, Transport.TCP)
         if reason is not None:
             said = f"{self.host} turned away: {reason} (it shows {fingerprint(spki)})"
-            self._services.log.add(device_id.hex(), said)
+            self._services.log.add(device_id.hex(), said, told=True)
+            self._services.activity.tell(device_id.hex(), TurnedAway(self.host, reason, fingerprint(spki)))
         return reason is None
 
     def _stored_key(self, device_id: bytes) -> bytes | None:

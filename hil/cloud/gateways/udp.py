@@ -20,6 +20,7 @@ from hil.cloud.gateways.udplink import Address, UdpLink
 from hil.cloud.session.identity import fingerprint, may_connect
 from hil.cloud.session.services import Services
 from hil.cloud.session.session import DeviceSession
+from hil.cloud.state.happenings import TurnedAway
 from hil.cloud.state.sessionstore import SessionStore, StoredSession
 from hil.device.keys import private_der
 from hil.device.platforms import Transport
@@ -224,9 +225,9 @@ class UdpGateway(asyncio.DatagramProtocol):
         def accept(spki: bytes) -> bool:
             reason = may_connect(self._services, None, spki, Transport.DTLS)
             if reason is not None:
-                self._services.log.add(
-                    None, f"{_text(address)} turned away: {reason} (it shows {fingerprint(spki)})"
-                )
+                said = f"{_text(address)} turned away: {reason} (it shows {fingerprint(spki)})"
+                self._services.log.add(None, said, told=True)
+                self._services.activity.tell(None, TurnedAway(address[0], reason, fingerprint(spki)))
             return reason is None
 
         connection = ServerConnection(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hil.cloud.core.api import Api
 from hil.cloud.core.feature import Feature
+from hil.cloud.gateways.listening import listener
 
 if TYPE_CHECKING:
     from hil.cloud.http.server import Server
@@ -32,13 +33,16 @@ class HttpApi(Feature):
 
     async def open(self) -> None:
         config = self.api.config
-        if config.http_port is None:
+        sockets = list(config.http_sockets)
+        if config.http_port is not None:
+            sockets.append(listener("TCP", config.host, config.http_port, "http_port"))
+        if not sockets:
             return
         # Imported here: a cloud without HTTP need not load a web framework.
         from hil.cloud.http.app import create_app
         from hil.cloud.http.server import serve
 
-        self._server = await serve(create_app(self.api), config.host, config.http_port)
+        self._server = await serve(create_app(self.api), *sockets)
 
     async def close(self) -> None:
         if self._server is not None:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.applications import Starlette
 
-from hil.cloud.gateways.listening import listener
 from hil.cloud.http.state import HttpState
 
 _LAST_WORDS = 2  # seconds that answers under way may still take when the server stops
@@ -33,12 +32,12 @@ class _Quiet(uvicorn.Server):
 
 
 class Server:
-    """A running server. ``host`` and ``port`` are where it really listens."""
+    """A running server. ``host`` and ``port`` are where the first of its sockets really listens."""
 
-    def __init__(self, app: Starlette, listener: socket.socket) -> None:
-        self.host, self.port = listener.getsockname()[:2]
+    def __init__(self, app: Starlette, *listeners: socket.socket) -> None:
+        self.host, self.port = listeners[0].getsockname()[:2]
         self._app = app
-        self._listener = listener
+        self._listeners = list(listeners)
         config = uvicorn.Config(
             app,
             http="h11",
@@ -60,7 +59,7 @@ class Server:
 
     async def start(self) -> None:
         """Serve from now on."""
-        self._running = asyncio.create_task(self._server.serve([self._listener]), name="http server")
+        self._running = asyncio.create_task(self._server.serve(self._listeners), name="http server")
         await self._server.listening.wait()
 
     async def stop(self) -> None:
@@ -78,8 +77,8 @@ class Server:
             connection.transport.abort()
 
 
-async def serve(app: Starlette, host: str = "127.0.0.1", port: int = 0) -> Server:
-    """Serve ``app`` on ``host`` and ``port`` (0: any free one) until :meth:`Server.stop`. Raises ``CloudError``."""
-    server = Server(app, listener("TCP", host, port, "http_port"))
+async def serve(app: Starlette, *listeners: socket.socket) -> Server:
+    """Serve ``app`` on sockets that listen already, until :meth:`Server.stop`, which closes them."""
+    server = Server(app, *listeners)
     await server.start()
     return server

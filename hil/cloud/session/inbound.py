@@ -11,19 +11,21 @@ from collections.abc import Callable
 from functools import partial
 
 from hil.cloud.session.describing import ask_for_describe, take_describe
+from hil.cloud.session.farewell import in_words
 from hil.cloud.session.identity import establish
 from hil.cloud.session.meter import Action, Charge
 from hil.cloud.session.outbound import send_event
 from hil.cloud.session.session import UPDATES_EVENT, DeviceSession, Handlers, Outcome, refusal
 from hil.cloud.state.devices import Device
 from hil.cloud.state.events import Origin
+from hil.cloud.state.happenings import Published
 from hil.cloud.state.names import device_request
+from hil.cloud.state.payload import readable
 from hil.cloud.state.presence import ContactKind
 from hil.errors import Refused, WireError
 from hil.wire.coap.message import Code, Message, Type, empty_ack
 from hil.wire.messages import Event as WireEvent
 from hil.wire.messages import (
-    Goodbye,
     Kind,
     parse_describe_post,
     parse_event,
@@ -118,8 +120,10 @@ def on_event(session: DeviceSession, message: Message) -> Outcome:
         origin=Origin(session.link.name, message.mid) if message.type is Type.CON else None,
     )
     session.services.meters.record(charge)
-    session.log(f"event {event.name} ({len(event.data)} bytes)")
-    actions: list[Callable[[], None]] = [partial(session.hub.distribute, stored)]
+    session.log(f"event {event.name} ({len(event.data)} bytes)", told=True)
+    told = Published(event.name, stored.data, len(event.data))
+    actions: list[Callable[[], None]] = [partial(session.tell, told, charge.bill.settle())]
+    actions.append(partial(session.hub.distribute, stored))
     actions += _system_reactions(session, device, event)
     return Outcome(acknowledged(message), tuple(actions))
 
@@ -127,8 +131,11 @@ def on_event(session: DeviceSession, message: Message) -> Outcome:
 def on_repeated_event(session: DeviceSession, message: Message) -> Outcome:
     """An event whose acknowledgement was lost: the cloud got it twice, so it counts twice."""
     event = parse_event(message)
-    session.services.meters.record(_charge(_device_of(session), event, Action.PUBLISH_AGAIN))
-    return Outcome()
+    charge = _charge(_device_of(session), event, Action.PUBLISH_AGAIN)
+    session.services.meters.record(charge)
+    data = readable(event.data, event.content_format)
+    told = Published(event.name, data, len(event.data), repeated=True)
+    return Outcome(None, (partial(session.tell, told, charge.bill.settle()),))
 
 
 def on_subscribe(session: DeviceSession, message: Message) -> Outcome:
@@ -153,7 +160,7 @@ def on_ping(_session: DeviceSession, message: Message) -> Outcome:
 def on_goodbye(session: DeviceSession, message: Message) -> Outcome:
     """The device leaves; its DTLS session stays valid."""
     try:
-        why = _goodbye_in_words(parse_goodbye(message))
+        why = in_words(parse_goodbye(message))
     except WireError:
         why = "goodbye"
     return Outcome(acknowledged(message), (partial(session.go_offline, why),))
@@ -248,13 +255,3 @@ def _in_words(hello: Hello) -> str:
     return (
         f"platform {hello.platform_id}, product {hello.product_id} v{hello.product_version}, system {version}"
     )
-
-
-def _goodbye_in_words(content: Goodbye) -> str:
-    said = {
-        "cloud reason": content.cloud_reason,
-        "reset reason": content.reset_reason,
-        "sleep seconds": content.sleep_seconds,
-        "network reason": content.network_reason,
-    }
-    return ", ".join(["goodbye", *(f"{what} {value}" for what, value in said.items() if value is not None)])

@@ -6,9 +6,12 @@ told and what its owner is charged are stored together or not at all (cloud API 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
+
+from hil.cloud.state.activity import Cost
 
 
 class Action(Enum):
@@ -29,9 +32,40 @@ class Action(Enum):
     API_CALL = auto()
 
 
+class Bill:
+    """What one thing has cost so far, for the line that tells of it.
+
+    A retry may come when that line is written already: its cause and cost go to ``late``.
+    """
+
+    def __init__(self, late: Callable[[str, Cost], None] = lambda _cause, _cost: None) -> None:
+        self._late = late
+        self._costs: list[Cost] = []
+        self._settled = False
+
+    def add(self, cause: str, cost: Cost) -> None:
+        """Whoever counts has written a row."""
+        if self._settled:
+            self._late(cause, cost)
+            return
+        same = next((one for one in self._costs if one.kind == cost.kind), None)
+        if same is not None:
+            self._costs.remove(same)
+            cost = Cost(cost.kind, same.count + cost.count)
+        self._costs.append(cost)
+
+    def settle(self) -> tuple[Cost, ...]:
+        """What it has cost, by kind; what comes from now on is late."""
+        self._settled = True
+        return tuple(self._costs)
+
+
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What happened, as the caller knows it. ``size`` in bytes of data, ``system_version`` of the device."""
+    """What happened, as the caller knows it. ``size`` in bytes of data, ``system_version`` of the device.
+
+    Whoever counts puts what it costs on ``bill``.
+    """
 
     action: Action
     device_id: str | None
@@ -40,6 +74,7 @@ class Charge:
     event_name: str | None = None
     size: int = 0
     system_version: int | None = None
+    bill: Bill = field(default_factory=Bill, compare=False, repr=False)
 
 
 class Meter(Protocol):

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hil.cloud.session.channel import Exchange
-from hil.cloud.session.meter import Action, Charge
+from hil.cloud.session.meter import Action, Bill, Charge
 from hil.cloud.session.session import DeviceSession
 from hil.cloud.state.devices import Device
 from hil.cloud.state.events import CloudEvent
+from hil.cloud.state.happenings import Delivered, Value
 from hil.cloud.state.names import subscription_matches
-from hil.cloud.state.payload import is_structured, is_text
+from hil.cloud.state.payload import is_structured, is_text, readable
 from hil.device.platforms import by_name, event_data_limit
 from hil.device.releases import version_tuple
 from hil.errors import AccountPaused, DeviceOffline, DeviceTimeout, NotFound, Refused
@@ -28,7 +29,6 @@ from hil.wire.messages import (
 )
 from hil.wire.messages.description import ApplicationDescribe
 
-Value = bool | int | float | str
 OLDEST_OS = "1.5.0"  # whose limits a device gets before its version is known
 FIRST_TYPED_EVENTS = "6.2.0"
 _WITHOUT_GEN2 = (4, 0, 0)
@@ -130,7 +130,13 @@ def send_event(
     except Refused as error:
         session.log(f"event not delivered: {error.what}, {error.found}")
         return
-    count = _counter(session, charge)
+    text = readable(data, content_format)
+
+    def count(attempt: int) -> None:
+        bill = Bill()
+        _counter(session, replace(charge, bill=bill))(attempt)
+        session.tell(Delivered(name, text, len(data), attempt), bill.settle())
+
     if confirmable:
         session.channel.request(message, count)
     else:
@@ -141,8 +147,8 @@ def send_event(
 # Functions and variables
 
 
-async def call(session: DeviceSession, name: str, argument: bytes, timeout: float) -> int:
-    """Call a function and return its result.
+async def call(session: DeviceSession, name: str, argument: bytes, timeout: float, bill: Bill) -> int:
+    """Call a function and return its result; what it costs is put on ``bill``.
 
     Raises ``NotFound`` for a function the device has not described, ``Refused`` for an argument it cannot
     take or during an update, ``DeviceTimeout``, ``DeviceOffline``.
@@ -160,7 +166,7 @@ async def call(session: DeviceSession, name: str, argument: bytes, timeout: floa
             expected=f"at most {data_limit(session)} bytes",
             found=str(len(argument)),
         )
-    charge = _charge(session, Action.FUNCTION, f"call {name}")
+    charge = replace(_charge(session, Action.FUNCTION, f"call {name}"), bill=bill)
     answer = await _ask(
         session,
         lambda mid, token: function_call(mid, token, name, argument),
@@ -173,7 +179,7 @@ async def call(session: DeviceSession, name: str, argument: bytes, timeout: floa
     return decode_function_result(answer)
 
 
-async def read(session: DeviceSession, name: str, timeout: float) -> Value:
+async def read(session: DeviceSession, name: str, timeout: float, bill: Bill) -> Value:
     """Read a variable; its type is the one the device has described. Raises as :func:`call`."""
     application = await application_of(session)
     if name not in application.variables:
@@ -182,7 +188,7 @@ async def read(session: DeviceSession, name: str, timeout: float) -> Value:
             expected=", ".join(application.variables) or "no variable at all",
             found=name,
         )
-    charge = _charge(session, Action.VARIABLE, f"read {name}")
+    charge = replace(_charge(session, Action.VARIABLE, f"read {name}"), bill=bill)
     answer = await _ask(
         session, lambda mid, token: variable_request(mid, token, name), charge, timeout, f"variable {name}"
     )

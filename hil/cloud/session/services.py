@@ -8,6 +8,7 @@ from pathlib import Path
 from hil.clock import Clock, LoopClock, SystemClock
 from hil.cloud.config import CloudConfig
 from hil.cloud.session.meter import Meters
+from hil.cloud.state.activity import Activity
 from hil.cloud.state.devicelog import DeviceLog
 from hil.cloud.state.events import EventBus
 from hil.cloud.state.presence import Presence
@@ -29,6 +30,7 @@ class Services:
     registry: Registry
     meters: Meters
     bus: EventBus
+    activity: Activity
     log: DeviceLog
     presence: Presence
 
@@ -40,16 +42,19 @@ class Services:
         try:
             users = Users(store)
             users.ensure(config.owner)
+            registry = Registry(store)
+            activity = Activity(registry.name_of, clock.time)
             return cls(
                 config=config,
                 clock=clock.on_loop(),
                 store=store,
                 keys=ServerKeys.load_or_create(state_dir),
                 users=users,
-                registry=Registry(store),
+                registry=registry,
                 meters=Meters(),
                 bus=EventBus(store),
-                log=DeviceLog(store),
+                activity=activity,
+                log=DeviceLog(store, activity),
                 presence=Presence(clock.time),
             )
         except BaseException:

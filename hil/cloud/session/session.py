@@ -8,7 +8,7 @@ so an acknowledged event survives a killed cloud (protocol fact sheet 2.8, 7).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,8 +17,10 @@ from hil.cloud.session.blockwise import BlockAssembly
 from hil.cloud.session.channel import Channel
 from hil.cloud.session.link import Link
 from hil.cloud.session.services import Services
+from hil.cloud.state.activity import Cost
 from hil.cloud.state.devices import Device
 from hil.cloud.state.events import CloudEvent
+from hil.cloud.state.happenings import Happening
 from hil.cloud.state.presence import ContactKind, keep_alive_of
 from hil.device.platforms import Platform, by_id
 from hil.errors import CloudError, DeviceOffline, WireError
@@ -196,17 +198,19 @@ class DeviceSession:
             outcome = self._handle(message, kind)
             known = known if outcome.reply is None else encode(outcome.reply)
         with self.services.store.transaction():
-            if kind is Kind.EVENT:
-                self._count_again(message)
+            counted = self._count_again(message) if kind is Kind.EVENT else Outcome()
             self.save()
         if known is not None:
             self.link.send(known)
+        for action in counted.then:
+            action()
 
-    def _count_again(self, message: Message) -> None:
+    def _count_again(self, message: Message) -> Outcome:
         try:
-            self._handlers.repeated_event(self, message)
+            return self._handlers.repeated_event(self, message)
         except WireError as error:
             self.log(f"not the event it repeats: {error.what}")
+            return Outcome()
 
     def _reply(self, request: Message, reply: Message) -> None:
         data = encode(reply)
@@ -232,9 +236,13 @@ class DeviceSession:
         if self.device is not None and not self.closed:
             self.link.save(self.device.id, online=self.online, next_mid=self.channel.mid)
 
-    def log(self, line: str) -> None:
-        """Note a line in the device's log."""
-        self.services.log.add(self.device.id if self.device else None, line)
+    def log(self, line: str, *, told: bool = False) -> None:
+        """Note a line in the device's log; ``told``: :meth:`tell` says the same."""
+        self.services.log.add(self.device.id if self.device else None, line, told=told)
+
+    def tell(self, what: Happening, costs: Sequence[Cost] = ()) -> None:
+        """Say to whoever follows the cloud what happened with the device."""
+        self.services.activity.tell(self.device.id if self.device else None, what, costs)
 
     def spawn(self, work: asyncio.Task[None]) -> None:
         """Keep a task that lives at most as long as the session."""

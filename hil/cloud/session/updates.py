@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hil.clock import Timer
 from hil.cloud.session.session import DeviceSession
 from hil.cloud.state.devices import Device, application_hash
+from hil.cloud.state.happenings import Updated
 from hil.device.modules import Module, ModuleFunction, parse
 from hil.device.platforms import Transport
 from hil.errors import DeviceOffline, Refused, WireError, WrongPlatform
@@ -79,6 +80,7 @@ class Update:
         self.contacts_before_end = 0
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._timer: Timer | None = None
+        self._tenths = 0  # of the file, as last told
         session.updater = self.sender
         session.on_update_message = self._take
         session.on_gone = self._gone
@@ -87,7 +89,9 @@ class Update:
         """Transfer the file. Never raises; the report says how it went."""
         began = self._now()
         self._say("started ")
-        self.session.log(f"update: {self.module or f'{len(self.binary)} bytes, not looked at'}")
+        what = str(self.module or f"{len(self.binary)} bytes, not looked at")
+        self.session.log(f"update: {what}", told=True)
+        self._tell("started", what)
         try:
             self._send(self.sender.start(self._now()))
             await self._ended
@@ -97,7 +101,8 @@ class Update:
         finally:
             self._release()
         self._say("failed " if reason else "success ")
-        self.session.log(f"update {'failed: ' + reason if reason else 'transferred'}")
+        self.session.log(f"update {'failed: ' + reason if reason else 'transferred'}", told=True)
+        self._tell("failed" if reason else "sent", reason)
         transferred, size = self.sender.progress
         duration = self._now() - began
         return OtaReport(not reason, reason, duration, size, transferred, self.sender.result)
@@ -113,6 +118,18 @@ class Update:
         assert device is not None, "only a device that said Hello is updated"
         self.session.services.bus.emit(STATUS_EVENT, status, device_id=device.id, owner=device.owner)
 
+    def _tell(self, state: str, detail: str = "") -> None:
+        sent, size = self.sender.progress
+        self.session.tell(Updated(state, sent, size, detail))
+
+    def _tell_progress(self) -> None:
+        """A word at every tenth of the file; the legacy protocol may fall back, which is no progress."""
+        sent, size = self.sender.progress
+        tenths = sent * 10 // size
+        if self._tenths < tenths < 10:
+            self._tenths = tenths
+            self._tell("sending")
+
     def _take(self, message: Message) -> None:
         self._send(self.sender.receive(message, self._now()))
 
@@ -123,6 +140,7 @@ class Update:
         """Send what the sender wants, then see whether it is through or when it wants to be asked again."""
         for message in messages:
             self.session.channel.send(message)
+        self._tell_progress()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from hil.cloud.state.activity import Activity
+from hil.cloud.state.happenings import Noted
 from hil.cloud.state.journal import Journal
 from hil.cloud.state.store import Store
 
@@ -34,19 +36,25 @@ class LogLine:
 class DeviceLog:
     """The lines of all devices. Kept in memory for this run and in the store beyond it."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, activity: Activity) -> None:
         self._store = store
+        self._activity = activity
         self.journal: Journal[LogLine] = Journal()
         store.migrate("device_log", _SCHEMA)
         store.execute("DELETE FROM device_log WHERE id <= (SELECT MAX(id) FROM device_log) - ?", KEPT_LINES)
 
-    def add(self, device_id: str | None, line: str) -> None:
-        """Note ``line`` about a device, or about an unknown peer."""
+    def add(self, device_id: str | None, line: str, *, told: bool = False) -> None:
+        """Note ``line`` about a device, or about an unknown peer.
+
+        ``told``: the activity hears of it in an entry of another kind.
+        """
         entry = LogLine(self._store.now(), device_id, line)
         self._store.execute(
             "INSERT INTO device_log (device_id, at, line) VALUES (?, ?, ?)", device_id, entry.at, line
         )
         self.journal.append(entry)
+        if not told:
+            self._activity.tell(device_id, Noted(line))
 
     def lines(self, device_id: str, since: float = 0.0) -> list[str]:
         """The lines of one device from ``since`` (seconds since 1970) on, oldest first, earlier runs too."""

@@ -153,6 +153,11 @@ class Registry:
             )
         return device
 
+    def name_of(self, device_id: str) -> str:
+        """The name of a device; empty for one that is not known."""
+        device = self._devices.get(device_id)
+        return device.name if device else ""
+
     def all(self) -> list[Device]:
         """Every device, in the order of registration."""
         return list(self._devices.values())

@@ -25,8 +25,17 @@ class BackgroundLoop:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.run_until_complete(self._break_off())
         self._loop.close()
+
+    async def _break_off(self) -> None:
+        """End what is still under way: a task that its loop leaves behind complains when it is thrown away."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
+        await self._loop.shutdown_default_executor()
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run ``work`` on the loop and return its result, or raise what it raises."""

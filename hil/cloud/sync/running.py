@@ -10,6 +10,7 @@ from hil.cloud.billing.feature import Billing
 from hil.cloud.compose import compose
 from hil.cloud.config import CloudConfig
 from hil.cloud.core.cloud import Cloud
+from hil.cloud.state.happenings import Happening
 from hil.cloud.state.names import DeviceRef, device_id_of
 from hil.cloud.sync.background import BackgroundLoop
 from hil.cloud.sync.logs import Mark
@@ -91,6 +92,10 @@ class Running:
             lines=len(services.log.journal),
             at=core.clock.time(),
         )
+
+    def tell(self, device: DeviceRef, what: Happening) -> None:
+        """Say to whoever follows the cloud what it cannot see by itself."""
+        self._background.call(self.core.activity.tell, device_id_of(device), what)
 
     def device_log(self, device_id: DeviceRef, since: Mark | None = None) -> list[str]:
         """What passed between the cloud and a device, in words, oldest first; earlier runs too."""

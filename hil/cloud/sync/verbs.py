@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hil.cloud.session.outbound import Value
 from hil.cloud.session.updates import OtaReport
 from hil.cloud.state.devices import DeviceView
+from hil.cloud.state.happenings import Value
 from hil.cloud.state.names import DeviceRef
 from hil.cloud.sync.running import Running
 from hil.observe import verb

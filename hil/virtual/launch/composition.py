@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -19,16 +20,24 @@ from hil.virtual.launch.powerstrip import PowerStrip
 if TYPE_CHECKING:
     from hil.clock import Clock
     from hil.netlab.topology import Lab
+    from hil.virtual.cloudclient.link import BoardNetwork
     from hil.virtual.deviceos.board import VirtualBoard
     from hil.virtual.launch.rackprocess import Compose
 
 
-def board_rack(rig: RigFile, state: Path, mode: str = "normal", *, movable_clock: bool = False) -> Compose:
+def board_rack(
+    rig: RigFile,
+    state: Path,
+    mode: str = "normal",
+    notices: socket.socket | None = None,
+    *,
+    movable_clock: bool = False,
+) -> Compose:
     """What ``rackprocess.start`` composes for the boards of ``rig``; the flash of each persists below ``state``.
 
-    With ``movable_clock`` boards and network are on a clock that can be moved, and what runs in the rack follows it.
-
-    ``mode`` is how the boards start: ``normal``, ``dfu``, ``listening`` or ``safe``.
+    ``mode`` is how the boards start: ``normal``, ``dfu``, ``listening`` or ``safe``. Which cloud each of them dials is
+    said on ``notices`` (:mod:`hil.virtual.launch.dialling`). With ``movable_clock`` boards and network are on a clock
+    that can be moved, and what runs in the rack follows it.
     """
 
     @contextlib.contextmanager
@@ -36,18 +45,25 @@ def board_rack(rig: RigFile, state: Path, mode: str = "normal", *, movable_clock
         with ExitStack() as stack:
             clock, also = _clock(stack, kernel.base) if movable_clock else (None, {})
             # The network first: its helper programs must not inherit the kernel's descriptors.
-            socket, lab = _network(stack, kernel.base, rig, clock)
+            service, lab = _network(stack, kernel.base, rig, clock)
             kernel.start(board.port for board in rig.boards)
             stack.callback(kernel.close)
             library = ApplicationLibrary(rig.applications)
             boards = {
-                planned.port: _plug_in(stack, kernel, lab, planned, state, mode, library, clock)
+                planned.port: _plug_in(
+                    stack, kernel, _radio(lab, planned, notices), planned, state, mode, library, clock
+                )
                 for planned in rig.boards
             }
             plugs = kernel.base / "power.sock"
             strip = PowerStrip(plugs, boards)
             stack.callback(strip.close)
-            yield {ENVIRONMENT: str(rig.file), "HIL_NETWORK": str(socket), POWER_VARIABLE: str(plugs), **also}
+            yield {
+                ENVIRONMENT: str(rig.file),
+                "HIL_NETWORK": str(service),
+                POWER_VARIABLE: str(plugs),
+                **also,
+            }
 
     return compose
 
@@ -73,10 +89,19 @@ def _network(stack: ExitStack, base: Path, rig: RigFile, clock: Clock | None) ->
     return path, lab
 
 
+def _radio(lab: Lab, planned: PlannedBoard, notices: socket.socket | None) -> BoardNetwork:
+    network = lab.board_network(planned.slot)
+    if notices is None:
+        return network
+    from hil.virtual.launch.dialling import NoticedNetwork
+
+    return NoticedNetwork(network, planned.slot, planned.device_id, notices)
+
+
 def _plug_in(
     stack: ExitStack,
     kernel: VirtualKernel,
-    lab: Lab,
+    network: BoardNetwork,
     planned: PlannedBoard,
     state: Path,
     mode: str,
@@ -90,7 +115,6 @@ def _plug_in(
     memory = take_memory(state, planned.device_id, planned.platform, planned.device_os)
     for change in memory.changes:
         sys.stderr.write(f"hil rack: {planned.slot}: {change}\n")
-    network = lab.board_network(planned.slot)
     board = VirtualBoard(
         spec, kernel.port(planned.port), network, memory.directory, library=library, clock=clock
     )

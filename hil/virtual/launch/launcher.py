@@ -17,6 +17,7 @@ from pathlib import Path
 from hil.errors import UsageError
 from hil.virtual.kernel import linux
 from hil.virtual.launch import rackprocess, vexec
+from hil.virtual.launch.companion import Companion, keep_open
 from hil.virtual.launch.rackprocess import Compose, RackHandle
 
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGQUIT)
@@ -25,13 +26,24 @@ _SI_USER = 0  # and below: sent by a process; above: by the kernel, for a key
 _LEFTOVER_SECONDS = 2.0
 
 
-def run(command: Sequence[str], compose: Compose) -> int:
-    """Starts a rack, runs ``command`` in it, ends the rack. Returns the exit status (128 + n for signal n)."""
+def run(
+    command: Sequence[str],
+    compose: Compose,
+    *,
+    keep: Sequence[int] = (),
+    companion: Companion | None = None,
+) -> int:
+    """Starts a rack, runs ``command`` in it, ends the rack. Returns the exit status (128 + n for signal n).
+
+    ``command`` inherits the descriptors ``keep``, and starts when ``companion`` is ready, with the variables it says.
+    """
     refuse_inside()
     linux.adopt_orphans()
     handle = rackprocess.start(compose)
     try:
-        return _Client(handle, command).wait()
+        if companion is not None:
+            os.environ.update(companion.start(handle))
+        return _Client(handle, command, keep).wait()
     finally:
         _end_leftovers(handle.pid)
         handle.stop()
@@ -55,7 +67,7 @@ def join(base: Path, command: Sequence[str]) -> int:
 class _Client:
     """The command under way."""
 
-    def __init__(self, handle: RackHandle, command: Sequence[str]) -> None:
+    def __init__(self, handle: RackHandle, command: Sequence[str], keep: Sequence[int]) -> None:
         self._rack: int | None = handle.pid
         signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
         sys.stdout.flush()
@@ -64,6 +76,7 @@ class _Client:
         self._pid = os.fork()
         if self._pid == 0:
             handle.control.close()
+            keep_open(keep)
             vexec.become(handle.base, command, launcher)
 
     def wait(self) -> int:

@@ -311,7 +311,7 @@ class _Draft:
 def _decode_options(data: bytes, position: int, end: int) -> tuple[tuple[tuple[int, bytes], ...], int]:
     """The options from ``position`` on, and where the payload starts; ``end`` is the length of ``data``.
 
-    One-byte lengths, common in names, are read in place: a call for each shows in ``bench.codec``. The payload
+    One-byte lengths, common in names, are read in place: a call for each shows in ``benchmarks.codec``. The payload
     marker is looked for only where its upper nibble, 15, can be.
     """
     options: list[tuple[int, bytes]] = []
