@@ -1,3 +1,3 @@
 """hil: hardware-in-the-loop tests for Particle boards against a Device Cloud on the same machine."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

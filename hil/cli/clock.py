@@ -39,7 +39,10 @@ def command() -> None:
 @command.command()
 @_socket
 def show(path: Path | None) -> None:
-    """Say what the clock shows and which processes follow it."""
+    """Say what the clock shows and which processes follow it.
+
+    Example: hil clock show
+    """
     shown = _with_client(path, ClockClient.show)
     click.echo(_time(shown) + (", stands still" if shown.stands else ", at real pace"))
     for name in shown.followers:
@@ -53,6 +56,10 @@ def advance(path: Path | None, duration: str) -> None:
     """Move the clock forward by DURATION: 90s, 15m, 2d, 1d12h.
 
     What is due on the way has happened when the command ends, in the order in which it was due.
+
+    \b
+    Examples: hil clock advance 23m
+              hil clock advance 1d12h
     """
 
     def move(client: ClockClient) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import click
 
 from hil.cli.options import rig_option, rig_was_named
-from hil.netlab.topology import CLOUD_ADDRESS
 from hil.report.page import find_allure
 from hil.rig import checks
 from hil.rig.checks import Check, Verdict
@@ -60,7 +59,6 @@ def examine(rig_path: Path, *, required: bool = False) -> list[Check]:
         boards = watcher.boards()
         rig_check, rig = checks.rig_file(rig_path)
         cloud = rig.cloud if rig is not None else None
-        elsewhere = cloud is not None and cloud.host == CLOUD_ADDRESS and not _inside_a_rack()
         return [
             checks.python_packages(),
             *checks.programs(),
@@ -74,7 +72,7 @@ def examine(rig_path: Path, *, required: bool = False) -> list[Check]:
             checks.cloud_port("UDP", cloud.udp_port if cloud else 5684),
             rig_check,
             *checks.hub_switches(rig),
-            checks.boards_present(rig, watcher, required=required and not elsewhere),
+            checks.boards_present(rig, watcher, required=required),
             allure(),
             *checks.test_programs(),
         ]

@@ -1,4 +1,5 @@
-"""Devices of the caller: list, look at, rename, signal, ping, flash, claim, give up, keys (fact sheet 2.3)."""
+"""Devices of the caller: list, look at, rename, signal, ping, flash, claim, give up, keys (cloud API
+fact sheet 2.3)."""
 
 from __future__ import annotations
 

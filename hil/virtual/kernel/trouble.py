@@ -59,7 +59,7 @@ def hint_for(name: str, number: int) -> str:
         )
     if name == "install the seccomp listener" and number == errno.EBUSY:
         return "this process already runs under a seccomp listener, such as another virtual rack: leave that first"
-    return "see docs/virtual-rack.md; `hil doctor` tries each step alone"
+    return "see docs/reference/rootless.md; `hil doctor` tries each step alone"
 
 
 def _user_namespace_hint(number: int) -> str:
