@@ -8,7 +8,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+from hil import __version__
+
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+INFO = f"hil-{__version__}.dist-info"
 
 
 def test_rigs_rules_and_applications_travel_inside_the_package(wheel: Path) -> None:
@@ -29,11 +32,11 @@ def test_rigs_rules_and_applications_travel_inside_the_package(wheel: Path) -> N
         "hil/cli/starter/suites/test_starter.py",
     } <= names
     assert [name for name in names if "__pycache__" in name or name.endswith(".pyc")] == []
-    assert {name.partition("/")[0] for name in names} == {"hil", "hil-0.1.0.dist-info"}
+    assert {name.partition("/")[0] for name in names} == {"hil", INFO}
 
 
 def test_pytest_is_told_of_the_plugin(wheel: Path) -> None:
-    points = zipfile.ZipFile(wheel).read("hil-0.1.0.dist-info/entry_points.txt").decode()
+    points = zipfile.ZipFile(wheel).read(f"{INFO}/entry_points.txt").decode()
     assert "[pytest11]\nhil = hil.plugin\n" in points
 
 
