@@ -6,6 +6,7 @@ Its boards are brought in as a run does it: found on USB, given this cloud's key
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import queue
 import socket
 import threading
@@ -32,6 +33,7 @@ from hil.usb.discovery import UsbWatcher
 from hil.virtual.launch import companion, dialling
 
 URL_VARIABLE, TOKEN_VARIABLE = "HIL_CLOUD_URL", "HIL_CLOUD_TOKEN"
+_ENDS_WITHIN = 20.0  # seconds
 _GOODBYE = "the rack and its cloud have stopped; their state stays in {state}"
 
 
@@ -53,7 +55,7 @@ def main(
     with contextlib.ExitStack() as stack, one_message():
         stream = stack.enter_context(log.open("w", buffering=1)) if log is not None else None
         screen = Screen(as_json=as_json, log=stream)
-        stack.enter_context(stopping(follower.stop))
+        stack.enter_context(stopping(lambda: _end(follower)))
         loaded = load_rig(rig)
         outside = stack.enter_context(socket.socket(fileno=http))
         with clock_of_run("cloud") as clock, DeviceCloud(_config(loaded, state, outside), clock) as cloud:
@@ -70,6 +72,12 @@ def main(
                         companion.say_ready(ready, {URL_VARIABLE: cloud.url, TOKEN_VARIABLE: token})
                     screen.follow(follower)
         screen.goodbye(_GOODBYE.format(state=state))
+
+
+def _end(follower: Follower) -> None:
+    """Ctrl-C always works: a stop that hangs ends all the same, and says on stderr where each thread was."""
+    faulthandler.dump_traceback_later(_ENDS_WITHIN, exit=True)
+    follower.stop()
 
 
 def _config(rig: RigFile, state: Path, outside: socket.socket) -> CloudConfig:
