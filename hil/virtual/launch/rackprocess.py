@@ -5,6 +5,7 @@ It is forked from the launcher before that has threads, reports once over a sock
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -151,7 +152,9 @@ def _live(kernel: VirtualKernel, control: socket.socket, compose: Compose) -> No
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _end_within(_STOP_SECONDS)
         door.close()
-    linux.unmount(str(namespaces.Layout(kernel.base / "root").root))
+    # Another rack that starts in this moment may have swept it: the door is closed, so it looked left behind.
+    with contextlib.suppress(FileNotFoundError):
+        linux.unmount(str(namespaces.Layout(kernel.base / "root").root))
     rackbase.remove(kernel.base)
 
 
