@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hil.cloud.session import outbound
+from hil.cloud.session.describing import ask_for_describe
 from hil.cloud.session.inbound import HANDLERS
 from hil.cloud.session.link import Link
 from hil.cloud.session.services import Services
@@ -74,6 +75,8 @@ class Sessions:
         session.tell(Joined(kind.value, session.link.host))
         if was_offline or kind is not ContactKind.MOVED:
             self._publish_status(device, "online")
+        if device.describe_anew and kind is not ContactKind.HELLO:
+            ask_for_describe(session)
 
     def left(self, session: DeviceSession, why: str) -> None:
         """A session's device is offline, unless it has a newer session."""

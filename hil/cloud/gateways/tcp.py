@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 from collections.abc import Callable
 from typing import cast
 
@@ -16,6 +17,9 @@ from hil.cloud.state.happenings import TurnedAway
 from hil.device.platforms import Transport
 from hil.errors import WireError
 from hil.wire.tcp.connection import TcpServerSession
+
+SEND_BUFFER = 128 * 1024  # bytes
+MAX_QUEUED = 256 * 1024  # bytes that a device may be behind with reading
 
 MakeSession = Callable[["TcpLink"], DeviceSession]
 
@@ -62,6 +66,7 @@ class TcpLink(asyncio.Protocol):
         self._socket: asyncio.Transport | None = None
         self._session: DeviceSession | None = None
         self._deadline: Timer | None = None
+        self._reads_nothing = False
         self.host = ""
         self.name = secrets.token_hex(8)
 
@@ -77,13 +82,32 @@ class TcpLink(asyncio.Protocol):
         """Send one message in a single write: a board loses a length byte that comes alone."""
         if self._socket is not None and not self._socket.is_closing():
             self._socket.write(self._records.seal(data))
+            self._watch_queue(self._socket)
+
+    def _watch_queue(self, transport: asyncio.Transport) -> None:
+        """A board that talks and never reads makes the cloud keep every answer: that has an end.
+
+        Chunks of an update come faster than a slow link takes them, and the file is in memory anyway.
+        """
+        updater = self._session.updater if self._session is not None else None
+        allowed = MAX_QUEUED + (updater.progress[1] if updater is not None else 0)
+        waiting = transport.get_write_buffer_size()
+        if waiting > allowed and not self._reads_nothing:
+            self._reads_nothing = True
+            why = f"the device does not read what it is sent: {waiting} bytes wait"
+            # Not at once: whoever is sending goes on with its session.
+            asyncio.get_running_loop().call_soon(self._give_up, why)
 
     def save(self, device_id: str, *, online: bool, next_mid: int) -> None:
         """Nothing: a TCP device never resumes."""
 
     def close(self, *, forget: bool, notify: bool) -> None:  # noqa: ARG002
-        """Break the connection."""
-        if self._socket is not None:
+        """Break the connection. What a device has not read by now it is not waited for to read."""
+        if self._socket is None:
+            return
+        if self._socket.get_write_buffer_size():
+            self._socket.abort()
+        else:
             self._socket.close()
 
     # What asyncio calls
@@ -91,6 +115,8 @@ class TcpLink(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._socket = cast("asyncio.Transport", transport)
         self.host = str(transport.get_extra_info("peername")[0])
+        # What the system may hold for a device that does not read: it would go up to megabytes.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._links.add(self)
         self._expect("handshake", self._services.config.timing.handshake)
         self._socket.write(self._records.start())
@@ -150,5 +176,4 @@ class TcpLink(asyncio.Protocol):
         self._services.log.add(self.device_id, f"{self.host}: {why}")
         if self._session is not None:
             self._session.close(why, forget=True)
-        if self._socket is not None:
-            self._socket.close()
+        self.close(forget=True, notify=False)

@@ -44,6 +44,9 @@ class Services:
             users.ensure(config.owner)
             registry = Registry(store)
             activity = Activity(registry.name_of, clock.time)
+            log = DeviceLog(store, activity)
+            for device_id, line in registry.unreadable.lines:
+                log.add(device_id, line)
             return cls(
                 config=config,
                 clock=clock.on_loop(),
@@ -54,7 +57,7 @@ class Services:
                 meters=Meters(),
                 bus=EventBus(store),
                 activity=activity,
-                log=DeviceLog(store, activity),
+                log=log,
                 presence=Presence(clock.time),
             )
         except BaseException:

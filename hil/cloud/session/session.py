@@ -23,13 +23,14 @@ from hil.cloud.state.events import CloudEvent
 from hil.cloud.state.happenings import Happening
 from hil.cloud.state.presence import ContactKind, keep_alive_of
 from hil.device.platforms import Platform, by_id
-from hil.errors import CloudError, DeviceOffline, WireError
+from hil.errors import CloudError, DeviceOffline, HilError, WireError
 from hil.wire.coap.message import Message, Type, decode, empty_ack, encode
 from hil.wire.coap.reliability import MISSING, Deduplicator
 from hil.wire.messages import Kind, classify
 from hil.wire.ota.common import OtaSender
 
 UPDATES_EVENT = "particle/device/updates/enabled"
+_SHOWN = 200  # characters of what was refused
 SILENCE_FACTOR = 2  # keep-alive intervals of silence that mean offline (cloud API fact sheet 2.3)
 
 
@@ -83,6 +84,7 @@ class DeviceSession:
         self.describe_blocks = BlockAssembly()
         self.max_binary: int | None = None
         self.tasks: set[asyncio.Task[None]] = set()
+        self.asking: asyncio.Task[None] | None = None  # the device to describe itself
         self.updates_event_seen = False
         self.closed = False
         self._marked = False
@@ -187,7 +189,7 @@ class DeviceSession:
         try:
             return handler(self, message)
         except (WireError, CloudError) as error:
-            self.log(f"{kind.name} refused: {error.what}")
+            self.log(f"{kind.name} refused: {_in_words(error)}")
             return Outcome(refusal(message))
 
     def _repeat(self, message: Message, kind: Kind, known: bytes | None) -> None:
@@ -208,8 +210,8 @@ class DeviceSession:
     def _count_again(self, message: Message) -> Outcome:
         try:
             return self._handlers.repeated_event(self, message)
-        except WireError as error:
-            self.log(f"not the event it repeats: {error.what}")
+        except (WireError, CloudError) as error:
+            self.log(f"not the event it repeats: {_in_words(error)}")
             return Outcome()
 
     def _reply(self, request: Message, reply: Message) -> None:
@@ -306,6 +308,10 @@ class DeviceSession:
 
     def _now(self) -> float:
         return self.services.clock.monotonic()
+
+
+def _in_words(error: HilError) -> str:
+    return f"{error.what}: {error.found[:_SHOWN]}" if error.found else error.what
 
 
 def refusal(message: Message, code: int = 0x80) -> Message | None:

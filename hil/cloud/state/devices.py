@@ -41,6 +41,7 @@ class Device:
     vitals: bytes | None = None
     vitals_at: float | None = None
     times_described: int = 0  # system Describes in this run, to tell a fresh one from an old one
+    describe_anew: bool = False  # what the store had of its description is lost
 
     @property
     def system_version(self) -> int | None:

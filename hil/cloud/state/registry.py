@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 import secrets
 
-from hil.cloud.state.devices import Device, parse_hello, parse_system
+from hil.cloud.state.devices import Device, parse_system
 from hil.cloud.state.names import device_id_of, is_device_id
-from hil.cloud.state.store import Row, Store
+from hil.cloud.state.rows import Unreadable
+from hil.cloud.state.store import Store
 from hil.device.keys import EC_PUBLIC_SIZE, load_public
 from hil.device.platforms import Transport
-from hil.errors import NotFound, NotOwner, Refused, UsageError, WireError
+from hil.errors import NotFound, NotOwner, Refused, WireError
 from hil.wire.messages import Subscription
 from hil.wire.messages.description import ApplicationDescribe
 from hil.wire.messages.hello import Hello
 
+MAX_SUBSCRIPTIONS = 100  # of one device; Device OS itself has six (protocol fact sheet 6)
 CLAIM_CODE_LENGTH = 63  # characters
 CLAIM_CODE_LIFETIME = 3600.0  # seconds
 
@@ -52,17 +54,21 @@ class Registry:
     def __init__(self, store: Store) -> None:
         self._store = store
         store.migrate("registry", _SCHEMA)
-        self._devices = {row["id"]: _device(row) for row in store.query("SELECT * FROM devices")}
+        self.unreadable = Unreadable()
+        self._devices = {
+            row["id"]: self.unreadable.device(row) for row in store.query("SELECT * FROM devices")
+        }
         self._by_key: dict[bytes, str] = {}
         for row in store.query("SELECT * FROM device_keys"):
-            self._devices[row["device_id"]].keys[Transport(row["transport"])] = row["spki"]
-            self._by_key[row["spki"]] = row["device_id"]
+            transport = self.unreadable.transport(row)
+            if transport is not None:
+                self._devices[row["device_id"]].keys[transport] = row["spki"]
+                self._by_key[row["spki"]] = row["device_id"]
         for row in store.query("SELECT * FROM device_subscriptions ORDER BY rowid"):
-            device = self._devices[row["device_id"]]
-            wanted = Subscription(
-                row["prefix"], row["device_filter"] or None, frozenset(json.loads(row["flags"]))
-            )
-            device.subscriptions = (*device.subscriptions, wanted)
+            wanted = self.unreadable.subscription(row)
+            if wanted is not None:
+                device = self._devices[row["device_id"]]
+                device.subscriptions = (*device.subscriptions, wanted)
 
     # Identity and keys
 
@@ -245,6 +251,7 @@ class Registry:
             )
             self._store.execute("DELETE FROM device_subscriptions WHERE device_id=?", device_id)
         device.hello, device.application, device.subscriptions = hello, None, ()
+        device.describe_anew = False
         return device
 
     def saw_resume(self, device_id: str, address: str) -> None:
@@ -267,6 +274,7 @@ class Registry:
         device = self.require(device_id)
         device.system = parse_system(payload, content_format)
         device.times_described += 1
+        device.describe_anew = False
         self._store.execute(
             "UPDATE devices SET system=?, system_format=? WHERE id=?", payload, content_format, device_id
         )
@@ -282,8 +290,15 @@ class Registry:
         self._set(self.require(device_id), vitals=payload, vitals_at=self._store.now())
 
     def subscribe(self, device_id: str, wanted: Subscription) -> None:
-        """A device's wish for events; a repeated one changes nothing but its flags."""
+        """A device's wish for events; a repeated one changes nothing but its flags. Raises ``Refused``."""
         device = self.require(device_id)
+        key = (wanted.prefix, wanted.device_filter)
+        others = [known for known in device.subscriptions if (known.prefix, known.device_filter) != key]
+        if len(others) >= MAX_SUBSCRIPTIONS:
+            raise Refused(
+                f"subscription to {wanted.prefix!r}: the device has too many",
+                expected=f"at most {MAX_SUBSCRIPTIONS}",
+            )
         self._store.execute(
             "INSERT OR REPLACE INTO device_subscriptions VALUES (?, ?, ?, ?)",
             device_id,
@@ -291,8 +306,6 @@ class Registry:
             wanted.device_filter or "",
             json.dumps(sorted(wanted.flags)),
         )
-        key = (wanted.prefix, wanted.device_filter)
-        others = (known for known in device.subscriptions if (known.prefix, known.device_filter) != key)
         device.subscriptions = (*others, wanted)
 
     def _set(self, device: Device, **values: str | int | float | bytes | None) -> None:
@@ -321,35 +334,3 @@ def pem_to_spki(pem: str) -> bytes:
     except (ValueError, TypeError, WireError) as error:
         raise Refused("not a public key", expected="PEM, RSA or P-256", found=str(error)) from error
     return spki
-
-
-def _device(row: Row) -> Device:
-    device = Device(
-        **{
-            key: row[key]
-            for key in (
-                "id",
-                "name",
-                "owner",
-                "platform_id",
-                "created_at",
-                "product_id",
-                "product_version",
-                "notes",
-                "last_handshake",
-                "last_heard",
-                "last_ip",
-                "vitals",
-                "vitals_at",
-            )
-        }
-    )
-    device.hello = parse_hello(row["hello"])
-    try:
-        if row["system"] is not None:
-            device.system = parse_system(row["system"], row["system_format"])
-        if row["application"] is not None:
-            device.application = ApplicationDescribe.from_json(row["application"])
-    except WireError as error:
-        raise UsageError(f"the stored description of {device.id} does not parse", found=error.what) from error
-    return device
