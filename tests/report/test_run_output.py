@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,17 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     (suite / "test_broken.py").write_text(BROKEN)
     boards = [word for platform in PLATFORMS for word in ("--board", platform)]
     done = racks.run(
-        site.suites("suites/publish", str(suite), "-k", "test_a_publish_reaches or broken", *boards)
+        site.suites(
+            "suites/publish",
+            str(suite),
+            *(
+                "-k",
+                "test_a_publish_reaches or broken",
+                *boards,
+                "--junitxml",
+                str(site.reports / "junit.xml"),
+            ),
+        )
     )
     results = [
         json.loads(path.read_text()) for path in (site.reports / "allure-results").glob("*-result.json")
@@ -110,6 +121,39 @@ def test_the_terminal_has_a_line_for_each_board(outcome: Outcome) -> None:
         line = rf"^{platform}-1 +{platform} +{planned(platform).device_id} +{transport} +3 +1$"
         assert re.search(line, outcome.done.stdout, re.MULTILINE)
     assert "data operations: 4 (publish 4)" in outcome.done.stdout
+
+
+def test_a_junit_file_says_of_each_test_what_it_ran_on_and_what_it_cost(outcome: Outcome) -> None:
+    """Issue 6, point 20. The names are what CI servers filter by; a test that could not begin has them too."""
+    cases = ElementTree.parse(outcome.reports / "junit.xml").findall(".//testcase")
+    found = {
+        case.get("name"): {
+            each.get("name"): each.get("value") for each in case.findall("properties/property")
+        }
+        for case in cases
+    }
+    expected = {
+        "broken_promise": "publish 1",
+        "broken_begin": "0",
+        "broken_off": "0",
+        "a_publish": "publish 1",
+    }
+    for platform in PLATFORMS:
+        board = planned(platform)
+        for test, operations in expected.items():
+            (facts,) = [
+                facts for name, facts in found.items() if test in str(name) and f"[{platform}]" in str(name)
+            ]
+            category = {"broken_promise": {"category": "Product"}, "broken_begin": {"category": "Test"}}
+            assert facts == {
+                "board": f"{platform}-1",
+                "device_id": board.device_id,
+                "device_os": board.device_os,
+                "firmware": "probe@1",
+                "operations": operations,
+                **category.get(test, {}),
+            }
+    assert len(found) == 8
 
 
 def test_one_line_says_how_to_read_the_results(outcome: Outcome) -> None:
