@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from hil.plugin import exhibits
 from hil.plugin.needs import Application
+from hil.plugin.packets import captured
 from hil.plugin.selection import candidates, companions, default_application, need
 from hil.report.evidence import Evidence
 
@@ -48,7 +50,10 @@ def board(request: pytest.FixtureRequest, rig: Rig, evidence: Evidence) -> Itera
     slots = candidates(request.config, request.param, wanted)
     (chosen,) = rig.take(slots)
     label_board(chosen.name, chosen.platform.name)
-    with _ready(request, rig, evidence, chosen, wanted.application, wanted.online):
+    with (
+        captured(rig, evidence),
+        _ready(request, rig, evidence, chosen, wanted.application, wanted.online),
+    ):
         yield chosen
 
 
@@ -130,8 +135,7 @@ def _ready(
 
     mine = BoardOfTest(board, str(wanted or "whatever it runs"), rig.cloud.operations.from_here())
     request.node.stash.setdefault(BOARDS_KEY, []).append(mine)
-    mark = board.serial.mark()
-    evidence.add(f"serial log of {board.name}", "log", lambda: board.serial.text(mark))
+    exhibits.of_board(evidence, rig.cloud, board)
     image = image_for(rig, wanted, board.platform.name)
     if image is not None:
         mine.firmware = image.name
