@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OURS = ("hil", "suites", "firmware", "fixtures", "tests", "benchmarks", "conftest")
-ERRORS = ("hil.errors",)
+ERRORS = ("hil.errors", "hil.printable")
 # Whoever needs them may have them: they know no room.
 BASE = (
     *ERRORS,
@@ -39,7 +39,8 @@ class Room:
 
 
 TABLE = {
-    "hil/errors.py": Room(base=()),
+    "hil/printable.py": Room(base=()),
+    "hil/errors.py": Room(base=("hil.printable",)),
     "hil/controlsocket.py": Room(base=ERRORS),
     "hil/clock": Room(base=(*ERRORS, "hil.controlsocket")),
     "hil/observe.py": Room(base=ERRORS),

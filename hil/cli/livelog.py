@@ -30,6 +30,7 @@ from hil.cloud.state.happenings import (
     Updated,
     VariableRead,
 )
+from hil.printable import printable
 
 Render = Callable[[Entry], str]
 _LONGEST = 60  # characters of data, an argument or a value
@@ -45,11 +46,6 @@ _COLOURS = {
     Published: "blue",
     Delivered: "magenta",
 }
-
-
-def printable(text: str) -> str:
-    """``text`` without anything that moves a cursor, breaks a line or turns the direction of writing."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def json_line(entry: Entry) -> str:

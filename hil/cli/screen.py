@@ -10,9 +10,10 @@ from typing import Any, TextIO
 
 import click
 
-from hil.cli.livelog import Follower, printable, renderer
+from hil.cli.livelog import Follower, renderer
 from hil.cloud.state.users import Users
 from hil.cloud.sync.facade import DeviceCloud
+from hil.printable import printable
 
 _TOKEN_CLIENT = "hil cloud"
 

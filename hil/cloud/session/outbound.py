@@ -17,6 +17,7 @@ from hil.cloud.state.payload import is_structured, is_text, readable
 from hil.device.platforms import by_name, event_data_limit
 from hil.device.releases import version_tuple
 from hil.errors import AccountPaused, DeviceOffline, DeviceTimeout, NotFound, Refused
+from hil.printable import printable
 from hil.wire.coap.message import Code, ContentFormat, Message, Type, code_text, encode, ping
 from hil.wire.messages import (
     Subscription,
@@ -157,7 +158,7 @@ async def call(session: DeviceSession, name: str, argument: bytes, timeout: floa
     if name not in application.functions:
         raise NotFound(
             f"Function {name} not found",
-            expected=", ".join(application.functions) or "no function at all",
+            expected=", ".join(map(printable, application.functions)) or "no function at all",
             found=name,
         )
     if len(argument) > data_limit(session):
@@ -185,7 +186,7 @@ async def read(session: DeviceSession, name: str, timeout: float, bill: Bill) ->
     if name not in application.variables:
         raise NotFound(
             "Variable not found",
-            expected=", ".join(application.variables) or "no variable at all",
+            expected=", ".join(map(printable, application.variables)) or "no variable at all",
             found=name,
         )
     charge = replace(_charge(session, Action.VARIABLE, f"read {name}"), bill=bill)

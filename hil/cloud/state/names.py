@@ -10,6 +10,7 @@ import unicodedata
 from typing import Protocol
 
 from hil.errors import Refused, UsageError
+from hil.printable import printable
 from hil.wire.messages import MAX_TTL
 
 MAX_EVENT_NAME = 64  # bytes
@@ -87,6 +88,13 @@ def checked_name(name: str) -> str:
     if not name.isprintable() and any(unicodedata.category(one) in _NOT_IN_NAMES for one in name):
         raise Refused("not an event name", expected="no control character", found=repr(name)[:_SHOWN])
     return name
+
+
+def in_one_line(name: str) -> str:
+    """``name``, of an event that an earlier release stored, without what :func:`checked_name` refuses today."""
+    if name.isprintable():
+        return name
+    return "".join(printable(one) if unicodedata.category(one) in _NOT_IN_NAMES else one for one in name)
 
 
 def checked_event(name: str, data: bytes, ttl: int = 60) -> None:
