@@ -15,7 +15,6 @@ from hil.cloud.state.names import DeviceRef, device_id_of
 from hil.cloud.state.presence import ContactKind
 from hil.cloud.state.sessionstore import StoredSession
 from hil.errors import DeviceOffline
-from hil.wire.coap.message import ping
 from hil.wire.coap.reliability import DUPLICATE_WINDOW
 
 STATUS_EVENT = "spark/status"
@@ -60,7 +59,7 @@ class Sessions:
         self._by_device[stored.device_id] = session
         session.save()
         if stored.online:
-            session.channel.request(ping(session.channel.next_mid()))
+            session.ask_whether_there()
 
     def arrived(self, session: DeviceSession, kind: ContactKind) -> None:
         """A device is online, perhaps in a new session."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from hil.cloud.session.channel import Exchange
@@ -224,10 +225,14 @@ async def _ask(
     timeout: float,
     what: str,
 ) -> Message:
-    """One billable request and its answer; one at a time per device."""
+    """One billable request and its answer; one at a time per device.
+
+    ``timeout`` seconds in all: a second request to a device that has vanished does not wait for the first one's end.
+    """
     if not session.services.meters.allowed(charge):
         raise AccountPaused
-    async with session.turn:
+    deadline = session.services.clock.monotonic() + timeout
+    async with _turn(session, deadline, f"{what} waited {timeout:g} s"):
         if session.updater is not None:
             raise Refused(f"{what}: the device is being updated", hint="ask again when the update is over")
         if not session.online:
@@ -236,16 +241,36 @@ async def _ask(
         _require_room(session, message, what)
         exchange = session.channel.request(message, _counter(session, charge))
         try:
-            return await answer_to(session, exchange, timeout)
+            return await answer_to(session, exchange, timeout, deadline)
         except DeviceTimeout as error:
             session.log(f"{what}: {error.what}")
             raise
 
 
-async def answer_to(session: DeviceSession, exchange: Exchange, timeout: float) -> Message:
-    """The answer to ``exchange``. Raises ``DeviceTimeout``, ``Refused`` when the device resets it."""
+@asynccontextmanager
+async def _turn(session: DeviceSession, deadline: float, waited: str) -> AsyncIterator[None]:
+    """Have the device for a ``with`` block that begins before ``deadline``, on the clock. Raises ``DeviceTimeout``."""
     try:
-        async with session.services.clock.timeout(timeout):
+        async with session.services.clock.timeout_at(deadline):
+            await session.turn.acquire()
+    except TimeoutError:
+        raise DeviceTimeout(f"Timed out: {waited} for the device's answer to another request") from None
+    try:
+        yield
+    finally:
+        session.turn.release()
+
+
+async def answer_to(
+    session: DeviceSession, exchange: Exchange, timeout: float, deadline: float | None = None
+) -> Message:
+    """The answer to ``exchange``. Raises ``DeviceTimeout``, ``Refused`` when the device resets it.
+
+    ``deadline`` on the clock, when the ``timeout`` seconds have begun before.
+    """
+    clock = session.services.clock
+    try:
+        async with clock.timeout_at(clock.monotonic() + timeout if deadline is None else deadline):
             answer = await asyncio.shield(exchange.answer)
     except TimeoutError:
         state = "took the request and did not answer" if exchange.acknowledged else "did not acknowledge"

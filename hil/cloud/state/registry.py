@@ -21,6 +21,7 @@ from hil.wire.messages import Subscription
 from hil.wire.messages.description import ApplicationDescribe
 from hil.wire.messages.hello import Hello
 
+LONGEST_KEEP_ALIVE = 86_400.0  # seconds
 MAX_SUBSCRIPTIONS = 100  # of one device; Device OS itself has six (protocol fact sheet 6)
 CLAIM_CODE_LENGTH = 63  # characters
 CLAIM_CODE_LIFETIME = 3600.0  # seconds
@@ -45,6 +46,7 @@ _SCHEMA = (
     );
     CREATE TABLE claim_codes (code TEXT PRIMARY KEY, user TEXT NOT NULL, created_at REAL NOT NULL)
     """,
+    "ALTER TABLE devices ADD COLUMN keep_alive REAL",
 )
 
 
@@ -209,6 +211,14 @@ class Registry:
     def set_notes(self, device_id: str, notes: str) -> None:
         """Replace a device's notes."""
         self._set(self.require(device_id), notes=notes)
+
+    def set_keep_alive(self, device_id: str, seconds: float | None) -> None:
+        """What the device's keep-alive is; ``None`` leaves it to its platform. Raises ``Refused``."""
+        if seconds is not None and not 0 < seconds <= LONGEST_KEEP_ALIVE:
+            raise Refused(
+                "not a keep-alive", expected=f"up to {LONGEST_KEEP_ALIVE:g} seconds", found=f"{seconds:g}"
+            )
+        self._set(self.require(device_id), keep_alive=seconds)
 
     def claim_code(self, user: str) -> str:
         """A code that makes the device which sends it belong to ``user``."""

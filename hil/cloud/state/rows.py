@@ -20,7 +20,7 @@ from hil.wire.messages.description import ApplicationDescribe
 Said = TypeVar("Said")
 _PLAIN = (
     *("id", "name", "owner", "platform_id", "created_at", "product_id", "product_version", "notes"),
-    *("last_handshake", "last_heard", "last_ip", "vitals", "vitals_at"),
+    *("last_handshake", "last_heard", "last_ip", "vitals", "vitals_at", "keep_alive"),
 )
 
 
