@@ -9,6 +9,7 @@ from typing import cast
 
 from hil.clock import Timer
 from hil.cloud.gateways.listening import listener
+from hil.cloud.gateways.strangers import Strangers
 from hil.cloud.session.identity import fingerprint, may_connect
 from hil.cloud.session.services import Services
 from hil.cloud.session.session import DeviceSession
@@ -28,12 +29,13 @@ class TcpGateway:
         self._make_session = make_session
         self._server: asyncio.Server | None = None
         self.links: set[TcpLink] = set()
+        self._strangers = Strangers(services)
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the real port."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: TcpLink(self._services, self._make_session, self.links),
+            lambda: TcpLink(self._services, self._make_session, self.links, self._strangers),
             sock=listener("TCP", host, port, "tcp_port"),
             backlog=1024,
         )
@@ -46,6 +48,7 @@ class TcpGateway:
         self._server.close()
         for link in tuple(self.links):
             link.close(forget=True, notify=False)
+        self._strangers.close()
         await self._server.wait_closed()
 
 
@@ -54,8 +57,11 @@ class TcpLink(asyncio.Protocol):
 
     transport = Transport.TCP
 
-    def __init__(self, services: Services, make_session: MakeSession, links: set[TcpLink]) -> None:
+    def __init__(
+        self, services: Services, make_session: MakeSession, links: set[TcpLink], strangers: Strangers
+    ) -> None:
         self._services = services
+        self._strangers = strangers
         self._make_session = make_session
         self._links = links
         self._records = TcpServerSession(services.keys.rsa, self._accept, stored_key=self._stored_key)
@@ -134,9 +140,14 @@ class TcpLink(asyncio.Protocol):
     def _accept(self, device_id: bytes, spki: bytes) -> bool:
         reason = may_connect(self._services, device_id.hex(), spki, Transport.TCP)
         if reason is not None:
-            said = f"{self.host} turned away: {reason} (it shows {fingerprint(spki)})"
-            self._services.log.add(device_id.hex(), said, told=True)
-            self._services.activity.tell(device_id.hex(), TurnedAway(self.host, reason, fingerprint(spki)))
+            key = fingerprint(spki)
+            self._strangers.note(
+                "devices turned away",
+                f"{device_id.hex()} with {key}",
+                f"{self.host} turned away: {reason} (it shows {key})",
+                device_id=device_id.hex(),
+                turned_away=TurnedAway(self.host, reason, key),
+            )
         return reason is None
 
     def _stored_key(self, device_id: bytes) -> bytes | None:
@@ -150,7 +161,13 @@ class TcpLink(asyncio.Protocol):
         )
 
     def _give_up(self, why: str) -> None:
-        self._services.log.add(self.device_id, f"{self.host}: {why}")
+        line = f"{self.host}: {why}"
+        if self._session is not None and self._session.device is not None:
+            self._services.log.add(self.device_id, line)
+        else:
+            self._strangers.note(
+                "connections that failed", self.device_id or self.host, line, device_id=self.device_id
+            )
         if self._session is not None:
             self._session.close(why, forget=True)
         if self._socket is not None:

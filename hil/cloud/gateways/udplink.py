@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from hil.clock import Timer
+from hil.cloud.gateways.datagrams import Address
 from hil.cloud.session.session import DeviceSession
 from hil.cloud.state.sessionstore import RESERVE, SessionStore
 from hil.device.platforms import Transport
 from hil.wire.dtls import ServerConnection, Session
-
-Address = tuple[str, int]
 
 
 class Gateway(Protocol):
@@ -26,7 +26,11 @@ class Gateway(Protocol):
 
 
 class UdpLink:
-    """One DTLS session. ``connection`` is its handshake, kept until the device has proved to be through it."""
+    """One DTLS session.
+
+    ``connection`` is its handshake, kept until the device has proved to be through it; ``deadline`` the wait for
+    its Hello.
+    """
 
     transport = Transport.DTLS
 
@@ -41,6 +45,7 @@ class UdpLink:
         self.device_id: str | None = None
         self.connection: ServerConnection | None = None
         self.device_session: DeviceSession | None = None
+        self.deadline: Timer | None = None
         self._stored_sequence: int | None = None
 
     @property
@@ -69,8 +74,15 @@ class UdpLink:
         self._store.save(device_id, self.name, self.session, self.address, next_mid=next_mid, online=online)
         self._stored_sequence = self.session.write_sequence
 
+    def settle(self) -> None:
+        """The Hello is there, or nobody waits for it any more."""
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None
+
     def close(self, *, forget: bool, notify: bool) -> None:
         """Let go of the session; with ``notify`` the device erases it and makes a full handshake next time."""
+        self.settle()
         if notify:
             self._gateway.send(self.session.close_notify(), self.address)
         if forget:
