@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+# Loopback, and what `hil network` and the virtual rack use between boards, router and cloud.
+OWN_NETWORKS = ("127.0.0.0/8", "::1/128", "10.77.0.0/16", "198.18.0.0/24")
+
 
 class SizeRule(StrEnum):
     """How large a message must be to cost more than one Data Operation (cloud API fact sheet 4.1)."""
@@ -64,6 +67,9 @@ class CloudConfig:
     network namespace; the API answers there too, and the first of them is its address. ``first_use_trust``:
     the first key that a new device shows is kept as its own, and the device belongs to ``owner``.
     ``device_timeout``: seconds that a function call or variable read may take; ``None`` takes ``timing.call``.
+    ``max_http_connections`` and ``max_tcp_connections`` are open at once at most, fewer where the process may not
+    open so many files. ``limits``: everybody keeps to the rate limits of the real cloud (cloud API fact sheet 5);
+    otherwise the machine itself and ``own_networks`` are free of them.
     """
 
     state_dir: Path | None = None
@@ -75,6 +81,10 @@ class CloudConfig:
     first_use_trust: bool = False
     owner: str = "hil"
     device_timeout: float | None = None
+    max_http_connections: int = 2_000
+    max_tcp_connections: int = 8_000
+    limits: bool = False
+    own_networks: tuple[str, ...] = OWN_NETWORKS
     policy: Policy = field(default_factory=Policy)
     timing: Timing = field(default_factory=Timing)
 

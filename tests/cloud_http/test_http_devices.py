@@ -204,7 +204,7 @@ def test_what_cannot_be_claimed(api: httpx.Client, id_: str, status: int) -> Non
 @pytest.mark.parametrize("transport", Transport)
 @pytest.mark.parametrize("form", [True, False], ids=["form", "json"])
 def test_a_key_is_put_on_file(live: Live, api: httpx.Client, transport: Transport, form: bool) -> None:
-    device_id = f"e00fce68000000000000{transport.port}"
+    device_id = f"e00fce6800000000000{form:d}{transport.port}"
     key = generate_device_key(transport)
     algorithm = "rsa" if transport is Transport.TCP else "ecc"
     fields = {

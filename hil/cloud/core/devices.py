@@ -61,7 +61,8 @@ class Devices:
     def provision_key(self, user: User, device_id: str, pem_public_key: str, algorithm: str) -> None:
         """Put a device's public key, sent as PEM, on file. ``algorithm``: ``rsa`` or ``ecc``.
 
-        A device not known yet is registered without an owner. Raises ``Refused`` for somebody else's device.
+        A device not known yet is registered without an owner. Raises ``Refused`` for somebody else's device, and
+        for one without an owner that has another key on file: who knows its id has not shown that it is his.
         """
         spki = pem_to_spki(pem_public_key)
         transport = transport_of_key(spki)
@@ -74,6 +75,8 @@ class Devices:
             self._registry.register(device_id, platform_id=_LIKELY_PLATFORM[transport], owner=None)
         elif device.owner not in (None, user.name):
             raise NotOwner
+        elif device.owner is None and device.keys.get(transport, spki) != spki:
+            raise Refused("the device has another key on file and no owner", hint="claim it first")
         self._registry.set_key(device_id, spki)
         self._sessions.drop_if_key_changed(self._registry.require(device_id))
 

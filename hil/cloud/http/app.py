@@ -9,6 +9,7 @@ from hil.cloud.core.api import Api
 from hil.cloud.http import auth, devices, events, functions
 from hil.cloud.http.body import BodyLimit
 from hil.cloud.http.errors import HANDLERS
+from hil.cloud.http.guesses import Guesses
 from hil.cloud.http.offered import served
 from hil.cloud.http.state import HttpOptions, HttpState
 
@@ -20,9 +21,10 @@ def create_app(cloud: Api, options: HttpOptions | None = None) -> Starlette:
     named = [*auth.ROUTES, *events.ROUTES, *devices.ROUTES, *map(served, cloud.routes)]
     app = Starlette(
         routes=[*named, *functions.ROUTES],
-        middleware=[Middleware(BodyLimit, limit=options.max_body)],
+        middleware=[Middleware(BodyLimit, limit=options.max_body, together=options.max_bodies)],
         exception_handlers=HANDLERS,
     )
     app.router.redirect_slashes = False
-    app.state.hil = HttpState(cloud, options)
+    exempt = () if cloud.config.limits else cloud.config.own_networks
+    app.state.hil = HttpState(cloud, options, Guesses(cloud.clock.monotonic, exempt))
     return app

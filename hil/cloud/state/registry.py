@@ -20,6 +20,8 @@ from hil.wire.messages import Subscription
 from hil.wire.messages.description import ApplicationDescribe
 from hil.wire.messages.hello import Hello
 
+MAX_NAME = 64  # characters of a device's name
+MAX_NOTES = 1000  # characters; no source says how many the real cloud takes
 CLAIM_CODE_LENGTH = 63  # characters
 CLAIM_CODE_LIFETIME = 3600.0  # seconds
 
@@ -196,12 +198,14 @@ class Registry:
 
     def rename(self, device_id: str, name: str) -> None:
         """Give a device another name."""
-        if not name or len(name) > 64:
-            raise Refused("not a device name", expected="1 to 64 characters", found=repr(name))
+        if not name or len(name) > MAX_NAME:
+            raise Refused("not a device name", expected=f"1 to {MAX_NAME} characters", found=repr(name))
         self._set(self.require(device_id), name=name)
 
     def set_notes(self, device_id: str, notes: str) -> None:
-        """Replace a device's notes."""
+        """Replace a device's notes. Raises ``Refused`` when they are too long."""
+        if len(notes) > MAX_NOTES:
+            raise Refused("notes too long", expected=f"at most {MAX_NOTES} characters", found=str(len(notes)))
         self._set(self.require(device_id), notes=notes)
 
     def claim_code(self, user: str) -> str:
