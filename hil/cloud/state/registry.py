@@ -207,7 +207,9 @@ class Registry:
     def claim_code(self, user: str) -> str:
         """A code that makes the device which sends it belong to ``user``."""
         code = secrets.token_urlsafe(48)[:CLAIM_CODE_LENGTH]
-        self._store.execute("INSERT INTO claim_codes VALUES (?, ?, ?)", code, user, self._store.now())
+        now = self._store.now()
+        self._store.execute("DELETE FROM claim_codes WHERE created_at < ?", now - CLAIM_CODE_LIFETIME)
+        self._store.execute("INSERT INTO claim_codes VALUES (?, ?, ?)", code, user, now)
         return code
 
     def redeem(self, code: str, device_id: str) -> str | None:
