@@ -88,14 +88,16 @@ class Journal(Generic[Item]):
         with self._changed:
             at = self._first if position is None else position
             while True:
-                for item in self._items[self._index(at) :]:
+                fresh = self._items[self._index(at) :]
+                for item in fresh:
                     if wanted(item):
                         return item
-                at = max(at, self._first + len(self._items))
-                left = end - time.monotonic()
-                if left <= 0:
-                    return None
-                self._changed.wait(left)
+                at += len(fresh)
+                if not fresh:
+                    left = end - time.monotonic()
+                    if left <= 0:
+                        return None
+                    self._changed.wait(left)
 
     def wait_until(self, condition: Callable[[], bool], *, within: float) -> bool:
         """Whether ``condition`` holds within ``within`` seconds; asked again after every change."""
