@@ -16,9 +16,12 @@ from hil.clock import Clock
 from hil.clock.client import clock_of_run, socket_of_run
 from hil.clock.server import leading
 from hil.clock.types import CLOCK_VARIABLE
-from hil.cloud.config import CloudConfig
+from hil.cloud.config import CloudConfig, Retention
+from hil.cloud.state.trouble import keeping
 from hil.cloud.sync.facade import DeviceCloud
 from hil.errors import UsageError
+
+_RETENTION = Retention()
 
 
 @click.group(name="cloud", invoke_without_command=True)
@@ -46,6 +49,20 @@ from hil.errors import UsageError
     is_flag=True,
     help="Run on a clock that can be moved (hil clock advance 2d); default: follow HIL_CLOCK, else the real time.",
 )
+@click.option(
+    "--keep-days",
+    type=click.FloatRange(min=0, min_open=True),
+    default=_RETENTION.days,
+    show_default=True,
+    help="How old events, log lines and single Data Operations may get on disk; sums of operations stay.",
+)
+@click.option(
+    "--keep-events",
+    type=click.IntRange(min=1),
+    default=_RETENTION.events,
+    show_default=True,
+    help="How many events, and how many single Data Operations, may lie on disk.",
+)
 @click.option("--quiet", is_flag=True, help="No log.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
 @click.pass_context
@@ -61,6 +78,8 @@ def command(
     password: str | None,
     trust_first_use: bool,
     movable_clock: bool,
+    keep_days: float,
+    keep_events: int,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -88,6 +107,7 @@ def command(
         http_port=None if no_http else http_port,
         owner=owner,
         first_use_trust=trust_first_use,
+        retention=Retention(days=keep_days, events=keep_events, operations=keep_events),
     )
     _run(config, state, password, Screen(as_json=as_json, quiet=quiet), movable_clock)
 
@@ -131,7 +151,8 @@ def _clock(state: Path, movable: bool) -> AbstractContextManager[Clock]:
             found=f"--clock and {CLOCK_VARIABLE}={leader}",
             hint=f"leave out --clock, or unset {CLOCK_VARIABLE}",
         )
-    state.mkdir(parents=True, exist_ok=True)
+    with keeping(state):
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
     return leading(_clock_socket(state))
 
 

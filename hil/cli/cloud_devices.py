@@ -28,7 +28,7 @@ from hil.cloud.session.services import Services
 from hil.cloud.state.names import device_id_of
 from hil.cloud.state.registry import transport_of_key
 from hil.cloud.state.serverkeys import ServerKeys
-from hil.cloud.state.store import keeping
+from hil.cloud.state.trouble import keeping
 from hil.device.keys import load_private, load_public, public_der
 from hil.device.platforms import PLATFORMS, Transport, by_id, by_name
 from hil.errors import CloudError, HilError, StateInUse, UsageError
@@ -290,9 +290,14 @@ def _platform_name(platform_id: int) -> str:
     type=click.Path(path_type=Path, file_okay=False),
     help="Also write the public keys there, as DER and as PEM.",
 )
+@click.option(
+    "--make-missing",
+    is_flag=True,
+    help="Make a server key that is gone anew, although boards are registered that have the old one.",
+)
 @click.option("--address", default="ADDRESS", help="This machine's address as the boards see it.")
 @state_option
-def keys(directory: Path | None, address: str, state: Path) -> None:
+def keys(directory: Path | None, make_missing: bool, address: str, state: Path) -> None:
     """Show the cloud's public keys and how to put them on a board.
 
     The keys are made at the first use and stay the same for ever.
@@ -302,7 +307,7 @@ def keys(directory: Path | None, address: str, state: Path) -> None:
               hil cloud keys --write /tmp/keys
     """
     with one_message():
-        server = ServerKeys.load_or_create(state)
+        server = ServerKeys.load_or_create(state, make_missing=make_missing)
     files = {Transport.TCP: server.rsa_public_path, Transport.DTLS: server.ec_public_path}
     if directory is not None:
         files = {transport: _write_key(directory, server, transport) for transport in files}

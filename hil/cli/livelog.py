@@ -26,12 +26,14 @@ from hil.cloud.state.happenings import (
     Left,
     Noted,
     Published,
+    Trouble,
     TurnedAway,
     Updated,
     VariableRead,
 )
 
 Render = Callable[[Entry], str]
+MOST_BEHIND = 10_000  # entries
 _LONGEST = 60  # characters of data, an argument or a value
 _WHO, _WHAT, _WORDS = 14, 9, 56  # widths of columns
 _ARRIVALS = {"hello": "new session from", "resume": "resumes its session from", "moved": "moved to"}
@@ -40,6 +42,7 @@ _COLOURS = {
     Left: "yellow",
     TurnedAway: "red",
     Elsewhere: "red",
+    Trouble: "red",
     Called: "cyan",
     VariableRead: "cyan",
     Published: "blue",
@@ -86,11 +89,14 @@ def renderer(stream: TextIO, *, as_json: bool) -> Render:
 class Follower:
     """Entries on their way from the cloud's thread to whoever writes them; ``stop`` may be called by a signal.
 
-    ``on_stop`` wakes whoever waits for something else at the moment.
+    ``on_stop`` wakes whoever waits for something else at the moment. A terminal that stands still (Ctrl-S, a full
+    pipe) may be ``most`` entries behind; what comes then is not shown, only counted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_BEHIND) -> None:
         self.stopped = False
+        self._most = most
+        self._left_out = 0
         self.on_stop: Callable[[], None] = lambda: None
         self._entries: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
 
@@ -103,11 +109,21 @@ class Follower:
     @contextmanager
     def listening(self, activity: Activity) -> Iterator[None]:
         """Take the entries of ``activity`` for a ``with`` block."""
-        activity.listeners.append(self._entries.put)
+        activity.listeners.append(self._take)
         try:
             yield
         finally:
-            activity.listeners.remove(self._entries.put)
+            activity.listeners.remove(self._take)
+
+    def _take(self, entry: Entry) -> None:
+        if self._entries.qsize() >= self._most:
+            self._left_out += 1
+            return
+        if self._left_out:
+            said = f"{self._left_out} lines are left out here: they came faster than they could be written"
+            self._left_out = 0
+            self._entries.put(Entry(entry.at, None, "", Noted(said)))
+        self._entries.put(entry)
 
     def __iter__(self) -> Iterator[Entry]:
         while (entry := self._entries.get()) is not None:
@@ -140,7 +156,7 @@ def _words(entry: Entry) -> str:
             return printable(f"dials {host}, not this cloud; point it here: {command}")
         case Billed(cause):
             return printable(cause)
-        case Noted(text):
+        case Noted(text) | Trouble(text):
             return printable(text)
 
 
@@ -186,6 +202,8 @@ def _stranger(entry: Entry) -> str:
             return "stranger"
         case Published():
             return "api"
+        case Trouble():
+            return "cloud"
         case _:
             return entry.device_id or "-"
 

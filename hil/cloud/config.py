@@ -59,6 +59,22 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How much of the past a cloud keeps, however long it runs.
+
+    In memory: the newest ``journal`` entries each of events, operations, comings and goings, log lines, which is
+    how far a mark can look back. On disk: the newest ``events``, ``operations`` and ``log_lines`` rows; what is
+    more, or older than ``days``, goes as new rows come. Operations leave their sums, per day and device, for ever.
+    """
+
+    journal: int = 20_000
+    events: int = 1_000_000
+    operations: int = 1_000_000
+    log_lines: int = 100_000
+    days: float = 62.0
+
+
+@dataclass(frozen=True, slots=True)
 class CloudConfig:
     """Everything the Device Cloud needs to start.
 
@@ -87,6 +103,7 @@ class CloudConfig:
     own_networks: tuple[str, ...] = OWN_NETWORKS
     policy: Policy = field(default_factory=Policy)
     timing: Timing = field(default_factory=Timing)
+    retention: Retention = field(default_factory=Retention)
 
     @property
     def call_timeout(self) -> float:

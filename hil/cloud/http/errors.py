@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
 from hil.cloud.http.state import state_of
+from hil.cloud.state.trouble import StateFailed
 from hil.errors import (
     DeviceOffline,
     DeviceTimeout,
@@ -71,6 +72,9 @@ def translate(error: HilError, offline_status: int) -> ApiError:
     match error:
         case DeviceOffline():
             return ApiError(offline_status, "The device is not connected", error.what)
+        case StateFailed():
+            # Which file of the host it is about is not for everybody who asks.
+            return ApiError(503, "service_unavailable", "the cloud cannot store this now; try again later")
         case DeviceTimeout():
             return ApiError(408, "Timed out.", error.what)
         case NotFound():

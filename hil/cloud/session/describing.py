@@ -60,7 +60,8 @@ def _announce(session: DeviceSession, name: str, data: str) -> None:
     assert session.device is not None, "a Describe comes after the Hello"
     device = session.device
     stored = session.services.bus.record(name, data.encode(), device_id=device.id, owner=device.owner)
-    asyncio.get_running_loop().call_soon(session.hub.distribute, stored)
+    later = asyncio.get_running_loop().call_soon
+    session.services.store.after_commit(lambda: later(session.hub.distribute, stored))
 
 
 def ask_for_describe(session: DeviceSession) -> None:

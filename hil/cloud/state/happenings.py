@@ -121,6 +121,14 @@ class Noted:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something is wrong with the cloud itself, or is right again."""
+
+    kind: ClassVar[str] = "trouble"
+    text: str
+
+
 Happening = (
     Joined
     | Left
@@ -133,4 +141,5 @@ Happening = (
     | Elsewhere
     | Billed
     | Noted
+    | Trouble
 )

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import secrets
+from dataclasses import fields, replace
+from functools import partial
 
 from hil.cloud.state.devices import Device, parse_hello, parse_system
 from hil.cloud.state.names import device_id_of, is_device_id
@@ -85,6 +87,7 @@ class Registry:
         device_id = device_id_of(device_id)
         with self._store.transaction():
             device = self._devices.get(device_id)
+            self._may_be_undone(device_id)
             if device is None:
                 device = Device(device_id, name or device_id[-6:], owner, platform_id, self._store.now())
                 self._insert(device)
@@ -106,6 +109,7 @@ class Registry:
         """Put a device's public key (SPKI DER) on file and return the transport it is for."""
         transport = transport_of_key(public_key)
         device = self.require(device_id)
+        self._may_be_undone(device_id)
         holder = self._by_key.get(public_key)
         if holder not in (None, device_id):
             raise Refused(f"this public key belongs to device {holder}", hint="give each device its own key")
@@ -211,7 +215,9 @@ class Registry:
     def claim_code(self, user: str) -> str:
         """A code that makes the device which sends it belong to ``user``."""
         code = secrets.token_urlsafe(48)[:CLAIM_CODE_LENGTH]
-        self._store.execute("INSERT INTO claim_codes VALUES (?, ?, ?)", code, user, self._store.now())
+        now = self._store.now()
+        self._store.execute("DELETE FROM claim_codes WHERE created_at < ?", now - CLAIM_CODE_LIFETIME)
+        self._store.execute("INSERT INTO claim_codes VALUES (?, ?, ?)", code, user, now)
         return code
 
     def redeem(self, code: str, device_id: str) -> str | None:
@@ -269,6 +275,7 @@ class Registry:
     def saw_system(self, device_id: str, payload: bytes, content_format: int | None) -> None:
         """A system Describe. Raises ``WireError`` and keeps the old one when it does not parse."""
         device = self.require(device_id)
+        self._may_be_undone(device_id)
         device.system = parse_system(payload, content_format)
         device.times_described += 1
         self._store.execute(
@@ -278,6 +285,7 @@ class Registry:
     def saw_application(self, device_id: str, payload: bytes) -> None:
         """An application Describe. Raises ``WireError`` and keeps the old one when it does not parse."""
         device = self.require(device_id)
+        self._may_be_undone(device_id)
         device.application = ApplicationDescribe.from_json(payload)
         self._store.execute("UPDATE devices SET application=? WHERE id=?", payload, device_id)
 
@@ -288,6 +296,7 @@ class Registry:
     def subscribe(self, device_id: str, wanted: Subscription) -> None:
         """A device's wish for events; a repeated one changes nothing but its flags."""
         device = self.require(device_id)
+        self._may_be_undone(device_id)
         self._store.execute(
             "INSERT OR REPLACE INTO device_subscriptions VALUES (?, ?, ?, ?)",
             device_id,
@@ -301,10 +310,26 @@ class Registry:
 
     def _set(self, device: Device, **values: str | int | float | bytes | None) -> None:
         """Change columns in the store and the same attributes of ``device``."""
+        self._may_be_undone(device.id)
         columns = ", ".join(f"{column}=?" for column in values)
         self._store.execute(f"UPDATE devices SET {columns} WHERE id=?", *values.values(), device.id)
         for attribute, value in values.items():
             setattr(device, attribute, value)
+
+    def _may_be_undone(self, device_id: str) -> None:
+        """Should the transaction under way be undone, the device is in memory what it is in the store."""
+        device = self._devices.get(device_id)
+        before = None if device is None else replace(device, keys=dict(device.keys))
+        self._store.on_rollback(partial(self._restore, device_id, before))
+
+    def _restore(self, device_id: str, before: Device | None) -> None:
+        if before is None:
+            self._devices.pop(device_id, None)
+        else:
+            device = self._devices[device_id]
+            for attribute in fields(Device):
+                setattr(device, attribute.name, getattr(before, attribute.name))
+        self._by_key = {key: one.id for one in self._devices.values() for key in one.keys.values()}
 
 
 def transport_of_key(public_key: bytes) -> Transport:

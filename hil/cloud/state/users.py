@@ -12,6 +12,7 @@ from hil.errors import Refused
 
 TOKEN_LIFETIME = 7_776_000  # seconds: 90 days
 REFRESH_LIFETIME = 1_209_600  # seconds: 14 days
+FORGOTTEN_AFTER = TOKEN_LIFETIME  # seconds that an ended token is still told from an unknown one
 
 _SCHEMA = (
     """
@@ -22,6 +23,7 @@ _SCHEMA = (
     );
     CREATE INDEX tokens_of_user ON tokens(user)
     """,
+    "CREATE INDEX tokens_by_end ON tokens(expires_at)",
 )
 
 
@@ -113,6 +115,8 @@ class Users:
             now + lifetime if lifetime else None,
             client,
         )
+        # One that could be refreshed no more and has ended long ago: nobody even asks why it is refused.
+        self._store.execute("DELETE FROM tokens WHERE expires_at < ?", now - FORGOTTEN_AFTER)
         self._store.execute(
             "INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?)",
             token.token,
