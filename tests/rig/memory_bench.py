@@ -14,7 +14,7 @@ from hil.device.modules import NO_PRODUCT, Dependency, Module, ModuleFunction, b
 from hil.device.platforms import Platform, UsbMode, by_name
 from hil.device.protobuf import Writer
 from hil.rig import board as board_module
-from hil.rig import modes
+from hil.rig import connection, modes
 from hil.rig.board import Board
 from hil.rig.connection import UsbTools
 from hil.rig.rigfile import SlotTable
@@ -77,6 +77,8 @@ class BenchBoard:
         self.failing_reads = 0
         self.probe_build: str | None = BUILD
         self.invalid = False
+        self.requests: list[int] = []
+        self.dfu_enumerates: Callable[[Callable[[], None]], None] = lambda enumerate_: enumerate_()
 
     # -- USB -----------------------------------------------------------------------------------------------
 
@@ -96,14 +98,19 @@ class BenchBoard:
         self.udev.event("remove", self._device)
 
     def restart(self, mode: UsbMode = UsbMode.NORMAL) -> None:
+        """Into DFU mode ``dfu_enumerates`` says when: it is handed what makes the board appear."""
         self.listening = False
         self.unplug()
-        self.plug(mode)
+        if mode is UsbMode.DFU:
+            self.dfu_enumerates(lambda: self.plug(mode))
+        else:
+            self.plug(mode)
 
     # -- control requests ----------------------------------------------------------------------------------
 
     def control(self, request: int, payload: bytes) -> tuple[int, bytes]:
         del payload
+        self.requests.append(request)
         if request == 10 and self.probe_build is None:
             return -120, b""
         if request == 10:
@@ -207,6 +214,9 @@ class Bench:
         monkeypatch.setattr(modes, "RESTART_STABLE", 0)
         monkeypatch.setattr(board_module, "SETTLE", 0)
         monkeypatch.setattr(modes, "_TOUCH_WITHIN", 0.01)
+        monkeypatch.setattr(modes, "_GONE_WITHIN", 0.01)
+        monkeypatch.setattr(connection, "APPEARS_WITHIN", 0.01)
+        monkeypatch.setattr(connection, "LEAVES_WITHIN", 0.01)
 
     def board(self, slot: SlotTable) -> Board:
         return Board(slot, self.watcher, tools=self.tools)
