@@ -124,4 +124,7 @@ def _ready(
     rig.make_ready(board, image, online=online)
     if image is not None and image.app == PROBE:
         board.probe.begin()
-    yield
+    try:
+        yield
+    finally:
+        board.power.restore()  # a test that broke off leaves no board dark

@@ -15,7 +15,7 @@ from hil.device.platforms import UsbMode
 from hil.device.releases import version_tuple
 from hil.device.requests import ControlRequest
 from hil.errors import BoardNotFound, RigError, UsageError
-from hil.rig.connection import UsbConnection
+from hil.rig.connection import APPEARS_WITHIN, UsbConnection
 from hil.rig.identity import Identity
 from hil.rig.power import OFF_FOR, PowerSwitch, cycle
 from hil.usb import requests
@@ -135,11 +135,14 @@ class Modes:
         elif mode is Mode.SAFE:
             self.reset()
 
-    def reappear(self, within: float = VANISHED_WITHIN) -> UsbBoard:
+    def reappear(self, within: float | None = None) -> UsbBoard:
         """Wait for a board that is not on USB, in whichever mode; its power is switched on, then off and on again.
 
-        Raises ``BoardVanished`` after ``within`` seconds, about, that says what was tried.
+        Raises ``BoardVanished`` that says what was tried, after about ``within`` seconds: unless told after 20, after
+        10 where there is no switch to try.
         """
+        if within is None:
+            within = VANISHED_WITHIN if self.power.available else APPEARS_WITHIN
         deadline = time.monotonic() + within
         ways: list[tuple[str, Callable[[], None]]] = [("waited for it", lambda: None)]
         if self.power.available:

@@ -183,11 +183,13 @@ class CommandPower:
             )
 
 
-def cycle(switch: PowerSwitch, off_for: float = OFF_FOR, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Off, wait ``off_for`` seconds, on. Whatever breaks it off, Ctrl-C too, the power is on in the end."""
+def cycle(
+    switch: PowerSwitch, off_for: float | None = None, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Off, wait ``off_for`` seconds (two unless told), on: also when something breaks it off, Ctrl-C for one."""
     try:
         switch.off()
-        sleep(off_for)
+        sleep(OFF_FOR if off_for is None else off_for)
     finally:
         surely_on(switch)
 

@@ -17,6 +17,7 @@ from hil.rig import board as board_module
 from hil.rig import connection, modes
 from hil.rig.board import Board
 from hil.rig.connection import UsbTools
+from hil.rig.power import PowerSwitch
 from hil.rig.rigfile import SlotTable
 from hil.usb import discovery
 from hil.usb.control import ControlChannel
@@ -200,6 +201,27 @@ class BenchBoard:
         return Outcome(0, "File downloaded successfully")
 
 
+class Switch:
+    """The power of one board; ``works`` is false for a switch that says yes and does nothing."""
+
+    available = True
+
+    def __init__(self, there: BenchBoard, *, works: bool = True) -> None:
+        self._there = there
+        self.works = works
+        self.calls: list[str] = []
+
+    def on(self) -> None:
+        self.calls.append("on")
+        if self.works and not self._there.plugged:
+            self._there.plug()
+
+    def off(self) -> None:
+        self.calls.append("off")
+        if self._there.plugged:
+            self._there.unplug()
+
+
 class Bench:
     """Boards of the given slots on a USB that is watched."""
 
@@ -215,11 +237,13 @@ class Bench:
         monkeypatch.setattr(board_module, "SETTLE", 0)
         monkeypatch.setattr(modes, "_TOUCH_WITHIN", 0.01)
         monkeypatch.setattr(modes, "_GONE_WITHIN", 0.01)
-        monkeypatch.setattr(connection, "APPEARS_WITHIN", 0.01)
+        monkeypatch.setattr(modes, "VANISHED_WITHIN", 0.02)
+        for module in (connection, modes):
+            monkeypatch.setattr(module, "APPEARS_WITHIN", 0.01)
         monkeypatch.setattr(connection, "LEAVES_WITHIN", 0.01)
 
-    def board(self, slot: SlotTable) -> Board:
-        return Board(slot, self.watcher, tools=self.tools)
+    def board(self, slot: SlotTable, power: PowerSwitch | None = None) -> Board:
+        return Board(slot, self.watcher, power, tools=self.tools)
 
     def _channel(self, usb: UsbBoard) -> ControlChannel:
         return ControlChannel(usb, FakeUsbTransport(self.boards[usb.port].control), sleep=lambda _: None)

@@ -16,27 +16,10 @@ from hil.rig.rigfile import SlotTable
 from hil.usb import access
 from hil.usb.sysfs import UsbBoard
 from hil.usb.transport import NoPermission, TransferError
-from tests.rig.memory_bench import ARGON, Bench, BenchBoard, slot, user_image
+from tests.rig.memory_bench import ARGON, Bench, BenchBoard, Switch, slot, user_image
 
 CORE = slot("core-1", "1-9", "core", "1.4.4", device_id="53ff6c066667574834512467")
 Action = Callable[["Watched"], object]
-
-
-class Switch:
-    """The board's power."""
-
-    available = True
-
-    def __init__(self, there: BenchBoard) -> None:
-        self._there = there
-
-    def on(self) -> None:
-        if not self._there.plugged:
-            self._there.plug()
-
-    def off(self) -> None:
-        if self._there.plugged:
-            self._there.unplug()
 
 
 class Watched(Board):
