@@ -321,4 +321,5 @@ class Steering:
 
 
 if __name__ == "__main__":
-    sys.exit(launcher.run(sys.argv[sys.argv.index("--") + 1 :], compose))
+    command = sys.argv[sys.argv.index("--") + 1 :]
+    sys.exit(launcher.run(command, compose, silence=int(os.environ.get("RACK_SILENCE", "10"))))
