@@ -9,10 +9,12 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from hil.virtual.kernel.usbconfig import Interface, parse_interfaces
 from hil.virtual.kernel.usbdevice import UsbDevice
+from hil.virtual.kernel.usbfs_abi import MOST_INTERFACES
 
 
 class OpenUsb(Protocol):
@@ -41,16 +43,31 @@ class Bindings(Protocol):
         """usbfs itself is a driver in sysfs while a file holds an interface."""
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a device hangs: the number of the bus and the port of each hub from the root on; none for a root hub."""
+
+    bus: int = 1
+    ports: tuple[int, ...] = ()
+
+
+_ROOT = Way()
+
+
 class Attachment:
     """One device between plug and unplug. ``lock`` is the kernel's; no device code runs under it."""
 
-    def __init__(self, device: UsbDevice, devnum: int, bindings: Bindings, lock: threading.RLock) -> None:
+    def __init__(
+        self, device: UsbDevice, devnum: int, bindings: Bindings, lock: threading.RLock, way: Way = _ROOT
+    ) -> None:
         self.device = device
         self.devnum = devnum
+        self.way = way
         self.lock = lock
         self.connected = True
         self.holders: dict[int, Holder] = {}
         self.files: set[OpenUsb] = set()
+        self._port_owners: dict[int, OpenUsb] = {}
         self._bindings = bindings
         self._control_lock = threading.RLock()
         self._settings = parse_interfaces(device.configuration_descriptor)
@@ -77,7 +94,9 @@ class Attachment:
         return None
 
     def interface_of_endpoint(self, address: int) -> int:
-        """The interface that ``address`` belongs to now. Raises ``OSError`` ENOENT."""
+        """The interface that ``address`` belongs to now. Raises ``OSError`` ENOENT, EINVAL for what is no address."""
+        if address & ~0x8F:
+            raise OSError(errno.EINVAL, f"no endpoint address {address:#x}")
         for one in self._settings:
             if one.alternate != self.device.alternate.get(one.number, 0):
                 continue
@@ -99,6 +118,11 @@ class Attachment:
             holder = self.holders.get(interface)
             return holder if holder is None or isinstance(holder, str) else "usbfs"
 
+    def holds(self, file: OpenUsb, interface: int) -> bool:
+        """Whether ``file`` has claimed ``interface``."""
+        with self.lock:
+            return self.holders.get(interface) is file
+
     def claim(self, file: OpenUsb, interface: int) -> None:
         """Gives ``interface`` to ``file``. Raises ``OSError`` ENOENT, EBUSY or ENODEV."""
         with self.lock:
@@ -115,8 +139,10 @@ class Attachment:
             self._bindings.show_claim(self, interface, True)
 
     def release(self, file: OpenUsb, interface: int) -> None:
-        """Takes ``interface`` from ``file``. Raises ``OSError`` EINVAL when it does not hold it."""
+        """Takes ``interface`` from ``file``. Raises ``OSError`` EINVAL when it does not hold it, ENOENT for none."""
         with self.lock:
+            if interface < MOST_INTERFACES and not self.has_interface(interface):
+                raise OSError(errno.ENOENT, f"no interface {interface}")
             if self.holders.get(interface) is not file:
                 raise OSError(errno.EINVAL, f"interface {interface} is not claimed by this file")
             del self.holders[interface]
@@ -142,6 +168,24 @@ class Attachment:
                 raise OSError(errno.EBUSY, f"interface {interface} has a driver")
             return self._bindings.probe_driver(self, interface)
 
+    def claim_port(self, file: OpenUsb, port: int) -> None:
+        """Gives the hub's ``port`` to ``file``. Raises ``OSError`` EINVAL or EBUSY."""
+        with self.lock:
+            if not 1 <= port <= self.device.ports:
+                raise OSError(errno.EINVAL, f"no port {port}")
+            if port in self._port_owners:
+                raise OSError(errno.EBUSY, f"port {port} has an owner")
+            self._port_owners[port] = file
+
+    def release_port(self, file: OpenUsb, port: int) -> None:
+        """Takes it back. Raises ``OSError`` EINVAL, ENOENT when it is not this file's."""
+        with self.lock:
+            if not 1 <= port <= self.device.ports:
+                raise OSError(errno.EINVAL, f"no port {port}")
+            if self._port_owners.get(port) is not file:
+                raise OSError(errno.ENOENT, f"port {port} is not claimed by this file")
+            del self._port_owners[port]
+
     def opened(self, file: OpenUsb) -> None:
         """``file`` is open on this device. Raises ``OSError`` ENODEV."""
         with self.lock:
@@ -153,6 +197,7 @@ class Attachment:
         """``file`` is gone and with it its claims."""
         with self.lock:
             self.files.discard(file)
+            self._port_owners = {port: one for port, one in self._port_owners.items() if one is not file}
             for interface in [number for number, holder in self.holders.items() if holder is file]:
                 self.release(file, interface)
 

@@ -27,7 +27,7 @@ _READ_SIZE = 256 * 1024
 _MAX_WRITE = 64 * 1024
 _WORKERS = 4
 _NOTIFY_POLL = 1
-_OPEN_DIRECT_NONSEEKABLE = 1 | 4
+_OPEN_DIRECT = 1
 _FS_BLOCK = 4096
 
 
@@ -39,8 +39,10 @@ class Op(IntEnum):
     GETATTR = 3
     OPEN = 14
     READ = 15
+    WRITE = 16
     STATFS = 17
     RELEASE = 18
+    FSYNC = 20
     FLUSH = 25
     INIT = 26
     OPENDIR = 27
@@ -87,6 +89,7 @@ class FuseServer:
         with step("open /dev/fuse"):
             self._fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         self._threads: list[threading.Thread] = []
+        self._under_way: dict[int, int] = {}  # thread: request
         self._handlers: dict[int, Callable[[Request], bytes]] = {
             Op.INIT: self._init,
             Op.LOOKUP: self._lookup,
@@ -100,6 +103,8 @@ class FuseServer:
             ),
             Op.OPEN: self._open,
             Op.READ: self._read,
+            Op.WRITE: _not_for_this_file,
+            Op.FSYNC: _not_for_this_file,
             Op.RELEASE: self._release,
             Op.POLL: self._poll,
             Op.FLUSH: lambda _request: b"",
@@ -157,6 +162,11 @@ class FuseServer:
             if thread is not threading.current_thread():
                 thread.join(timeout=1)
 
+    @property
+    def under_way(self) -> frozenset[int]:
+        """The requests that are being answered; one that stays among them keeps its caller from ever ending."""
+        return frozenset(self._under_way.copy().values())
+
     # Answers.
 
     def reply(self, unique: int, body: bytes = b"") -> None:
@@ -188,7 +198,9 @@ class FuseServer:
             if not data:
                 return
             _, op, unique, inode, _, _, pid, _ = _HEADER.unpack_from(data)
+            self._under_way[threading.get_ident()] = unique
             self._answer(Request(op, unique, inode, pid, data[_HEADER.size :]))
+            self._under_way.pop(threading.get_ident())
 
     def _answer(self, request: Request) -> None:
         if request.op in (Op.FORGET, Op.BATCH_FORGET):
@@ -250,7 +262,7 @@ class FuseServer:
 
     def _open(self, request: Request) -> bytes:
         (flags,) = struct.unpack_from("<I", request.body)
-        return struct.pack("<QII", self.open(request.inode, flags), _OPEN_DIRECT_NONSEEKABLE, 0)
+        return struct.pack("<QII", self.open(request.inode, flags), _OPEN_DIRECT, 0)
 
     def _read(self, request: Request) -> bytes:
         return self.read(*struct.unpack_from("<QQI", request.body))
@@ -263,3 +275,8 @@ class FuseServer:
     def _poll(self, request: Request) -> bytes:
         handle, wakeup = struct.unpack_from("<QQ", request.body)
         return struct.pack("<II", self.poll(handle, wakeup), 0)
+
+
+def _not_for_this_file(_request: Request) -> bytes:
+    """write(2) and fsync(2), which these character devices do not have."""
+    raise OSError(errno.EINVAL, "not for this file")

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from hil.errors import UsageError
 from hil.virtual.kernel import cdcacm, usbnodes
-from hil.virtual.kernel.attachment import Attachment
+from hil.virtual.kernel.attachment import Attachment, Way
 from hil.virtual.kernel.cdcacm import Function
 from hil.virtual.kernel.devusb import DevUsb
 from hil.virtual.kernel.sysfs import Sysfs
@@ -84,6 +84,12 @@ class Port:
         plugged = self._plugged
         return plugged.attachment.device if plugged else None
 
+    @property
+    def devnum(self) -> int:
+        """The number of the device on the port, 0 for none."""
+        plugged = self._plugged
+        return plugged.attachment.devnum if plugged else 0
+
     def attach(self, device: UsbDevice) -> None:
         """Plugs ``device`` in: nodes, sysfs, drivers, tty, then the events. Raises ``UsageError`` on a taken port."""
         kernel = self._kernel
@@ -91,7 +97,8 @@ class Port:
             if self._plugged is not None:
                 raise UsageError(f"port {self.path} already has a device", hint="detach it first")
             place = Place(kernel.controller, self.path, kernel.next_devnum())
-            attachment = Attachment(device, place.devnum, self, kernel.lock)
+            way = Way(kernel.controller.bus, (int(self.path.rpartition("-")[2]),))
+            attachment = Attachment(device, place.devnum, self, kernel.lock, way)
             plugged = _Plugged(attachment, place, usbnodes.device_node(device, place))
             kernel.usbfs.add(attachment)
             self._plugged = plugged
