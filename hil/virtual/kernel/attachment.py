@@ -40,14 +40,21 @@ class Bindings(Protocol):
     def show_claim(self, attachment: Attachment, interface: int, claimed: bool) -> None:
         """usbfs itself is a driver in sysfs while a file holds an interface."""
 
+    def reset_device(self, attachment: Attachment) -> None:
+        """The bus is reset: drivers and claims go, drivers come back. Called without ``Attachment.lock``."""
+
 
 class Attachment:
-    """One device between plug and unplug. ``lock`` is the kernel's; no device code runs under it."""
+    """One device between plug and unplug. ``lock`` is the kernel's; no device code runs under it.
+
+    ``present`` ends when the cable is pulled, ``connected`` when the kernel has noticed.
+    """
 
     def __init__(self, device: UsbDevice, devnum: int, bindings: Bindings, lock: threading.RLock) -> None:
         self.device = device
         self.devnum = devnum
         self.lock = lock
+        self.present = True
         self.connected = True
         self.holders: dict[int, Holder] = {}
         self.files: set[OpenUsb] = set()
@@ -142,6 +149,14 @@ class Attachment:
                 raise OSError(errno.EBUSY, f"interface {interface} has a driver")
             return self._bindings.probe_driver(self, interface)
 
+    def reset(self) -> None:
+        """USBDEVFS_RESET. Raises ``OSError`` ENODEV."""
+        with self.lock:
+            held = [(number, file) for number, file in self.holders.items() if not isinstance(file, str)]
+        self._bindings.reset_device(self)
+        for interface, file in held:
+            file.lost_interface(interface)
+
     def opened(self, file: OpenUsb) -> None:
         """``file`` is open on this device. Raises ``OSError`` ENODEV."""
         with self.lock:
@@ -159,7 +174,7 @@ class Attachment:
     def disconnect(self) -> None:
         """The device left the bus."""
         with self.lock:
-            self.connected = False
+            self.present = self.connected = False
             files = list(self.files)
         for file in files:
             file.lost_device()

@@ -1,6 +1,6 @@
 """The ioctls of one open file on /dev/bus/usb, with the errno values of drivers/usb/core/devio.c.
 
-A handler returns the ioctl's result and raises ``OSError`` for an errno. Only BULK and REAPURB wait.
+A handler returns the ioctl's result and raises ``OSError`` for an errno. Only BULK, REAPURB and RESET wait.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class UsbFile:
     @staticmethod
     def may_wait(request: int) -> bool:
         """Whether ``ioctl`` may take long: the caller gives it a thread of its own."""
-        return request in (Ioctl.REAPURB, Ioctl.BULK)
+        return request in (Ioctl.REAPURB, Ioctl.BULK, Ioctl.RESET)
 
     def read(self, offset: int, length: int) -> bytes:
         """Descriptors. Raises ``OSError`` ENODEV."""
@@ -238,13 +238,19 @@ class UsbFile:
         return 0
 
     def _reset(self, _argument: int, _memory: ClientMemory) -> int:
-        self._device.reset()
+        self._attachment.reset()
         return 0
 
     # Transfers.
 
+    def _reach(self) -> None:
+        """Raises ``OSError`` EPROTO while the cable is pulled and the hub has not looked."""
+        if not self._attachment.present:
+            raise OSError(errno.EPROTO, "no answer")
+
     def _transfer(self, setup: Setup, data: bytes) -> bytes:
         with self._attachment.control_lock:
+            self._reach()
             try:
                 return self._device.control(setup, data)
             except NoAnswer:
@@ -280,6 +286,7 @@ class UsbFile:
         if transfer.length > abi.MAX_TRANSFER:
             raise OSError(errno.EINVAL, "too long")
         if not transfer.endpoint & 0x80:
+            self._reach()
             try:
                 self._device.bulk_out(transfer.endpoint, memory.read(transfer.buffer, transfer.length))
             except Stall:
@@ -296,7 +303,8 @@ class UsbFile:
                 if not self._attachment.connected:
                     raise OSError(errno.ENODEV, "unplugged")
                 try:
-                    data = self._device.bulk_in(transfer.endpoint, transfer.length)
+                    present = self._attachment.present
+                    data = self._device.bulk_in(transfer.endpoint, transfer.length) if present else None
                 except Stall:
                     raise OSError(errno.EPIPE, "stall") from None
                 if data is not None:
@@ -348,15 +356,21 @@ class UsbFile:
             if not self._attachment.connected:
                 self.lost_device()
             return
+        data = memory.read(urb.buffer, urb.length)
         try:
-            self._device.bulk_out(urb.endpoint, memory.read(urb.buffer, urb.length))
+            self._reach()
+            self._device.bulk_out(urb.endpoint, data)
             urb.finish(0, actual=urb.length)
         except Stall:
             urb.finish(-errno.EPIPE)
+        except OSError as error:
+            urb.finish(-(error.errno or errno.EPROTO))
         self._complete(urb)
 
     def _try_in(self, urb: Urb) -> bool:
         """Ends an IN transfer if the device has something to say."""
+        if not self._attachment.present:
+            return False
         try:
             data = self._device.bulk_in(urb.endpoint, urb.length)
         except Stall:
