@@ -26,7 +26,7 @@ types:
 	@echo "test: mypy --strict"; .venv/bin/mypy
 
 unit:
-	@echo "test: the harness's own tests"; .venv/bin/pytest $(ARGS)
+	@echo "test: the harness's own tests"; .venv/bin/pytest -p no:hil -n 3 --dist worksteal $(ARGS)
 
 bench: setup-test  ## all benchmarks, one table each (ARGS="codec ota" for some)
 	@.venv/bin/python -m benchmarks $(ARGS)

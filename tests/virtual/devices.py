@@ -13,7 +13,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,16 @@ class CdcDevice(UsbDevice):
             serial=self.face,
         )
         self.stored = b""
+        self.controls: list[Setup] = []
+        self.asked_for_bytes: Callable[[], None] = lambda: None
+
+    def control(self, setup: Setup, data: bytes = b"") -> bytes:
+        self.controls.append(setup)
+        return super().control(setup, data)
+
+    def bulk_in(self, endpoint: int, length: int) -> bytes | None:
+        self.asked_for_bytes()
+        return super().bulk_in(endpoint, length)
 
     def class_or_vendor(self, setup: Setup, data: bytes) -> bytes:
         if setup.b_request != 0x50:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from hil.virtual.kernel.usbconfig import Interface, parse_interfaces
-from hil.virtual.kernel.usbdevice import UsbDevice
+from hil.virtual.kernel.usbdevice import NoAnswer, Setup, UsbDevice
+from hil.virtual.kernel.usbfs_abi import MOST_INTERFACES
 
 
 class OpenUsb(Protocol):
@@ -44,20 +46,35 @@ class Bindings(Protocol):
         """The bus is reset: drivers and claims go, drivers come back. Called without ``Attachment.lock``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a device hangs: the number of the bus and the port of each hub from the root on; none for a root hub."""
+
+    bus: int = 1
+    ports: tuple[int, ...] = ()
+
+
+_ROOT = Way()
+
+
 class Attachment:
     """One device between plug and unplug. ``lock`` is the kernel's; no device code runs under it.
 
     ``present`` ends when the cable is pulled, ``connected`` when the kernel has noticed.
     """
 
-    def __init__(self, device: UsbDevice, devnum: int, bindings: Bindings, lock: threading.RLock) -> None:
+    def __init__(
+        self, device: UsbDevice, devnum: int, bindings: Bindings, lock: threading.RLock, way: Way = _ROOT
+    ) -> None:
         self.device = device
         self.devnum = devnum
+        self.way = way
         self.lock = lock
         self.present = True
         self.connected = True
         self.holders: dict[int, Holder] = {}
         self.files: set[OpenUsb] = set()
+        self._port_owners: dict[int, OpenUsb] = {}
         self._bindings = bindings
         self._control_lock = threading.RLock()
         self._settings = parse_interfaces(device.configuration_descriptor)
@@ -73,6 +90,26 @@ class Attachment:
         """Endpoint 0 carries one transfer at a time."""
         return self._control_lock
 
+    # Transfers reach the device while its cable is plugged in.
+
+    def control(self, setup: Setup, data: bytes) -> bytes:
+        """``UsbDevice.control``. Raises ``Stall``, and ``NoAnswer`` once the cable is pulled."""
+        self._reach()
+        return self.device.control(setup, data)
+
+    def bulk_out(self, endpoint: int, data: bytes) -> None:
+        """``UsbDevice.bulk_out``. Raises ``Stall``, and ``NoAnswer`` once the cable is pulled."""
+        self._reach()
+        self.device.bulk_out(endpoint, data)
+
+    def bulk_in(self, endpoint: int, length: int) -> bytes | None:
+        """``UsbDevice.bulk_in``; nothing comes once the cable is pulled. Raises ``Stall``."""
+        return self.device.bulk_in(endpoint, length) if self.present else None
+
+    def _reach(self) -> None:
+        if not self.present:
+            raise NoAnswer("the cable is pulled")
+
     def has_interface(self, interface: int) -> bool:
         return any(one.number == interface for one in self._settings)
 
@@ -84,7 +121,9 @@ class Attachment:
         return None
 
     def interface_of_endpoint(self, address: int) -> int:
-        """The interface that ``address`` belongs to now. Raises ``OSError`` ENOENT."""
+        """The interface that ``address`` belongs to now. Raises ``OSError`` ENOENT, EINVAL for what is no address."""
+        if address & ~0x8F:
+            raise OSError(errno.EINVAL, f"no endpoint address {address:#x}")
         for one in self._settings:
             if one.alternate != self.device.alternate.get(one.number, 0):
                 continue
@@ -106,6 +145,11 @@ class Attachment:
             holder = self.holders.get(interface)
             return holder if holder is None or isinstance(holder, str) else "usbfs"
 
+    def holds(self, file: OpenUsb, interface: int) -> bool:
+        """Whether ``file`` has claimed ``interface``."""
+        with self.lock:
+            return self.holders.get(interface) is file
+
     def claim(self, file: OpenUsb, interface: int) -> None:
         """Gives ``interface`` to ``file``. Raises ``OSError`` ENOENT, EBUSY or ENODEV."""
         with self.lock:
@@ -122,8 +166,10 @@ class Attachment:
             self._bindings.show_claim(self, interface, True)
 
     def release(self, file: OpenUsb, interface: int) -> None:
-        """Takes ``interface`` from ``file``. Raises ``OSError`` EINVAL when it does not hold it."""
+        """Takes ``interface`` from ``file``. Raises ``OSError`` EINVAL when it does not hold it, ENOENT for none."""
         with self.lock:
+            if interface < MOST_INTERFACES and not self.has_interface(interface):
+                raise OSError(errno.ENOENT, f"no interface {interface}")
             if self.holders.get(interface) is not file:
                 raise OSError(errno.EINVAL, f"interface {interface} is not claimed by this file")
             del self.holders[interface]
@@ -157,6 +203,24 @@ class Attachment:
         for interface, file in held:
             file.lost_interface(interface)
 
+    def claim_port(self, file: OpenUsb, port: int) -> None:
+        """Gives the hub's ``port`` to ``file``. Raises ``OSError`` EINVAL or EBUSY."""
+        with self.lock:
+            if not 1 <= port <= self.device.ports:
+                raise OSError(errno.EINVAL, f"no port {port}")
+            if port in self._port_owners:
+                raise OSError(errno.EBUSY, f"port {port} has an owner")
+            self._port_owners[port] = file
+
+    def release_port(self, file: OpenUsb, port: int) -> None:
+        """Takes it back. Raises ``OSError`` EINVAL, ENOENT when it is not this file's."""
+        with self.lock:
+            if not 1 <= port <= self.device.ports:
+                raise OSError(errno.EINVAL, f"no port {port}")
+            if self._port_owners.get(port) is not file:
+                raise OSError(errno.ENOENT, f"port {port} is not claimed by this file")
+            del self._port_owners[port]
+
     def opened(self, file: OpenUsb) -> None:
         """``file`` is open on this device. Raises ``OSError`` ENODEV."""
         with self.lock:
@@ -168,6 +232,7 @@ class Attachment:
         """``file`` is gone and with it its claims."""
         with self.lock:
             self.files.discard(file)
+            self._port_owners = {port: one for port, one in self._port_owners.items() if one is not file}
             for interface in [number for number, holder in self.holders.items() if holder is file]:
                 self.release(file, interface)
 

@@ -27,7 +27,7 @@ _READ_SIZE = 256 * 1024
 _MAX_WRITE = 64 * 1024
 _WORKERS = 4
 _NOTIFY_POLL = 1
-_OPEN_DIRECT_NONSEEKABLE = 1 | 4
+_OPEN_DIRECT = 1
 _FS_BLOCK = 4096
 
 
@@ -39,8 +39,10 @@ class Op(IntEnum):
     GETATTR = 3
     OPEN = 14
     READ = 15
+    WRITE = 16
     STATFS = 17
     RELEASE = 18
+    FSYNC = 20
     FLUSH = 25
     INIT = 26
     OPENDIR = 27
@@ -100,6 +102,8 @@ class FuseServer:
             ),
             Op.OPEN: self._open,
             Op.READ: self._read,
+            Op.WRITE: _not_for_this_file,
+            Op.FSYNC: _not_for_this_file,
             Op.RELEASE: self._release,
             Op.POLL: self._poll,
             Op.FLUSH: lambda _request: b"",
@@ -250,7 +254,7 @@ class FuseServer:
 
     def _open(self, request: Request) -> bytes:
         (flags,) = struct.unpack_from("<I", request.body)
-        return struct.pack("<QII", self.open(request.inode, flags), _OPEN_DIRECT_NONSEEKABLE, 0)
+        return struct.pack("<QII", self.open(request.inode, flags), _OPEN_DIRECT, 0)
 
     def _read(self, request: Request) -> bytes:
         return self.read(*struct.unpack_from("<QQI", request.body))
@@ -263,3 +267,8 @@ class FuseServer:
     def _poll(self, request: Request) -> bytes:
         handle, wakeup = struct.unpack_from("<QQ", request.body)
         return struct.pack("<II", self.poll(handle, wakeup), 0)
+
+
+def _not_for_this_file(_request: Request) -> bytes:
+    """write(2) and fsync(2), which these character devices do not have."""
+    raise OSError(errno.EINVAL, "not for this file")

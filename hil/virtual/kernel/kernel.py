@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hil.errors import UsageError
 from hil.virtual.kernel import namespaces, usbnodes
-from hil.virtual.kernel.attachment import Attachment
+from hil.virtual.kernel.attachment import Attachment, Way
 from hil.virtual.kernel.devusb import DevUsb
 from hil.virtual.kernel.enumerated import Step
 from hil.virtual.kernel.hubthread import HubThread
@@ -136,14 +136,14 @@ class VirtualKernel:
     def _add_root_hub(self) -> None:
         """The hub is there from the start: nobody can listen yet, so no events."""
         bus_info = self.controller.id_path.removeprefix("pci-")
-        self.hub = RootHub(self.ports, bus_info, self._port_taken)
+        self.hub = RootHub(self.ports, bus_info, self._devnum_on)
         place = Place(self.controller, f"usb{self.controller.bus}", 1)
         self.sysfs.add_controller(self.controller)
         node = usbnodes.device_node(self.hub, place)
         self.sysfs.add(node)
         self._udevd.know(node)
         self.sysfs.bind(node, "usb")
-        attachment = Attachment(self.hub, 1, _HubBindings(), self.lock)
+        attachment = Attachment(self.hub, 1, _HubBindings(), self.lock, Way(self.controller.bus))
         for interface in usbnodes.interfaces_of(self.hub):
             child = usbnodes.interface_node(self.hub, place, interface)
             self.sysfs.add(child)
@@ -152,9 +152,9 @@ class VirtualKernel:
             attachment.holders[interface.number] = "hub"
         self.usbfs.add(attachment)
 
-    def _port_taken(self, number: int) -> bool:
+    def _devnum_on(self, number: int) -> int:
         port = self._ports.get(f"{self.controller.bus}-{number}")
-        return port is not None and port.attached is not None
+        return port.devnum if port is not None else 0
 
 
 class _HubBindings:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hil.errors import UsageError
-from hil.virtual.kernel.attachment import Attachment
+from hil.virtual.kernel.attachment import Attachment, Way
 from hil.virtual.kernel.enumerated import Bus, Enumerated
 from hil.virtual.kernel.usbdevice import UsbDevice
 from hil.virtual.kernel.usbnodes import Place
@@ -51,6 +51,12 @@ class Port:
         """The device on the port, enumerated or not yet."""
         cable = self._cable
         return cable.device if cable else None
+
+    @property
+    def devnum(self) -> int:
+        """The number of the device on the port, 0 for none."""
+        known = self._known
+        return known.attachment.devnum if known else 0
 
     def attach(self, device: UsbDevice) -> None:
         """Plugs ``device`` in. Raises ``UsageError`` on a taken port."""
@@ -109,7 +115,8 @@ class Port:
             if self._cable is not cable:
                 return False
             place = Place(kernel.controller, self.path, kernel.next_devnum())
-            attachment = Attachment(cable.device, place.devnum, self, kernel.lock)
+            way = Way(kernel.controller.bus, (int(self.path.rpartition("-")[2]),))
+            attachment = Attachment(cable.device, place.devnum, self, kernel.lock, way)
             self._known = Enumerated(kernel, attachment, place)
             kernel.usbfs.add(attachment)
             kernel.announce(self._known.appear())

@@ -60,10 +60,13 @@ class Sysfs:
         for link in self._entrances(node):
             link.parent.mkdir(parents=True, exist_ok=True)
             self._link(link, directory)
+        for link in self._numbered(node):
+            link.unlink(missing_ok=True)
+            self._link(link, Path(node.kernel["DEVNAME"]))
 
     def remove(self, node: Node) -> None:
         """Takes ``node`` away; children have gone before."""
-        for link in self._entrances(node):
+        for link in [*self._entrances(node), *self._numbered(node)]:
             link.unlink(missing_ok=True)
         self._unbind_links(node)
         directory = self._real(node.devpath)
@@ -107,6 +110,12 @@ class Sysfs:
         if node.subsystem == "usb":
             return [*found, self._sys / "bus/usb/devices" / node.name]
         return [*found, self._sys / "class" / node.subsystem / node.name]
+
+    @staticmethod
+    def _numbered(node: Node) -> list[Path]:
+        """The link in /dev/char, by the number that sysfs says."""
+        number = node.device_number
+        return [Path(f"/dev/char/{number[0]}:{number[1]}")] if number and "DEVNAME" in node.kernel else []
 
     def _subsystem(self, node: Node) -> Path:
         return self._sys / ("bus/usb" if node.subsystem == "usb" else f"class/{node.subsystem}")

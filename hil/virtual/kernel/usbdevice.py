@@ -96,12 +96,14 @@ class UsbDevice:
 
     ``device_descriptor`` has 18 bytes, ``configuration_descriptor`` is the whole set with ``wTotalLength``; ``strings``
     maps string index to text. ``interface_drivers`` names the kernel driver that binds to an interface when the device
-    appears (``{0: "cdc_acm", 1: "cdc_acm"}`` for CDC ACM). ``speed`` is in Mbit/s as sysfs writes it.
+    appears (``{0: "cdc_acm", 1: "cdc_acm"}`` for CDC ACM). ``speed`` is in Mbit/s as sysfs writes it;
+    a hub has ``ports``.
     """
 
     device_descriptor: bytes = b""
     configuration_descriptor: bytes = b""
     speed: str = "12"
+    ports: int = 0
 
     def __init__(
         self,
@@ -132,6 +134,11 @@ class UsbDevice:
         Raises ``Stall`` to refuse it. The kernel cuts the answer to ``w_length``.
         """
         raise Stall(f"{setup} with {len(data)} bytes")
+
+    def child_on(self, port: int) -> int:
+        """The device number of what is on a hub's ``port``, 0 for nothing."""
+        del port
+        return 0
 
     def on_attached(self) -> None:
         """The device is on the bus: nodes and events are out."""
