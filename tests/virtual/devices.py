@@ -1,7 +1,7 @@
 """Small USB devices and a rack made of them, to test the virtual kernel without boards.
 
-Run as a program it is a rack: ``python tests/virtual/devices.py -- COMMAND...``. Its clients steer it over the unix
-socket in ``RACK_CONTROL``: one JSON line in, one out.
+Run as a program it is a rack: ``python tests/virtual/devices.py [--real] -- COMMAND...``. Its clients steer it over the
+unix socket in ``RACK_CONTROL``: one JSON line in, one out. With ``--real`` plugging takes a real kernel's time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hil.virtual.kernel.kernel import VirtualKernel
+from hil.virtual.kernel.timing import REAL
 from hil.virtual.kernel.usbdevice import SerialFace, Setup, Stall, UsbDevice
 from hil.virtual.launch import launcher
 
@@ -273,6 +274,8 @@ class Bench:
 @contextlib.contextmanager
 def compose(kernel: VirtualKernel) -> Iterator[Mapping[str, str]]:
     kernel.start()
+    if "--real" in sys.argv[: sys.argv.index("--")]:
+        kernel.take_time(REAL)
     bench = Bench(kernel)
     path = str(kernel.base / "control")
     listener = socket.create_server(path, family=socket.AF_UNIX)

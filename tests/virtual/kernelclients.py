@@ -20,6 +20,7 @@ from typing import Any
 
 import pyudev
 import serial
+import serial.tools.list_ports
 import usb.core
 import usb.util
 
@@ -285,15 +286,21 @@ def unplugged_reader(steering: Steering) -> Any:
 
 
 def many_cycles(steering: Steering) -> Any:
-    """200 plugs and unplugs under three monitors in processes of their own."""
+    """200 plugs and unplugs under three monitors in processes of their own, each at the pace of the slowest."""
     steering.cycle("1-1", 2)
     before = steering.usage()
     command = (sys.executable, __file__, "count_events")
     counters = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    for counter in counters:
-        assert counter.stdout is not None
-        assert counter.stdout.readline() == "ready\n"
-    steering.cycle("1-1", 200)
+
+    def all_say(line: str) -> None:
+        for counter in counters:
+            assert counter.stdout is not None
+            assert counter.stdout.readline() == line
+
+    all_say("ready\n")
+    for _ in range(200):
+        steering.cycle("1-1", 1)
+        all_say("gone\n")
     steering.plug("1-8", "dfu")
     counts = [json.loads(counter.communicate(timeout=60)[0]) for counter in counters]
     steering.unplug("1-8")
@@ -301,7 +308,7 @@ def many_cycles(steering: Steering) -> Any:
 
 
 def count_events(_steering: Steering) -> Any:
-    """Counts events on port 1-1 until something appears on port 1-8."""
+    """Counts events on port 1-1 until something appears on port 1-8; says each time that the board has gone."""
     events = monitor()
     print("ready", flush=True)
     counts: dict[str, int] = {}
@@ -310,7 +317,117 @@ def count_events(_steering: Steering) -> Any:
             return counts
         key = f"{event.action} {event.subsystem}"
         counts[key] = counts.get(key, 0) + 1
+        if (event.action, event.sys_name) == ("remove", "1-1"):
+            print("gone", flush=True)
     raise TimeoutError(str(counts))
+
+
+def stopped_monitor(steering: Steering) -> Any:
+    """One listener is stopped with its buffer full; another one hears everything."""
+    command = ("stdbuf", "-oL", "udevadm", "monitor", "--udev")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as stopped:
+        assert stopped.stdout is not None
+        stopped.stdout.readline()
+        stopped.send_signal(signal.SIGSTOP)
+        events = monitor(subsystem="usb", device_type="usb_device")
+        for _ in range(100):
+            steering.cycle("1-1", 1)
+            wait_for(events, "remove", "1-1")
+        stopped.kill()
+    return "done"
+
+
+def held_tty(steering: Steering) -> Any:
+    """A port that stays open over a replug; another one that is closed."""
+
+    def ttys() -> list[str]:
+        return sorted(path.name for path in Path("/dev").glob("ttyACM*"))
+
+    steering.plug("1-1", "cdc")
+    steering.plug("1-2", "cdc", "cafe")
+    held = os.open("/dev/ttyACM1", os.O_RDWR | os.O_NOCTTY)
+    copy = os.dup(held)
+    for port in ("1-1", "1-2"):
+        steering.unplug(port)
+    found = {"gone": ttys()}
+    steering.plug("1-2", "cdc", "cafe")
+    steering.plug("1-1", "cdc")
+    found["held"] = ttys()
+    link = next(Path("/dev/serial/by-id").glob("*cafe*"))
+    found["by_id"] = [os.path.basename(os.path.realpath(link))]
+    os.close(held)
+    steering.unplug("1-1")
+    steering.plug("1-1", "cdc")
+    found["copy held"] = ttys()
+    os.close(copy)
+    for port in ("1-1", "1-2"):
+        steering.unplug(port)
+    steering.plug("1-1", "cdc")
+    steering.plug("1-2", "cdc", "cafe")
+    found["closed"] = ttys()
+    return found
+
+
+def reset_by_usbreset(steering: Steering) -> Any:
+    """usbutils' usbreset on a board whose port is open and whose vendor interface is claimed."""
+    if not os.path.exists("/dev/ttyACM0"):
+        steering.plug("1-1", "cdc")
+    device = usb.core.find(idVendor=0x2B04)
+    usb.util.claim_interface(device, 2)
+    port = os.open("/dev/ttyACM0", os.O_RDWR | os.O_NOCTTY)
+    events = monitor()
+    reset = run("usbreset", "2b04:c00c")
+    found: dict[str, Any] = {"status": reset.returncode, "said": reset.stdout.split()[-1]}
+    seen = []
+    while (event := events.poll(PATIENCE)) is not None:
+        seen.append([event.action, event.sys_name])
+        if seen[-1] == ["bind", "1-1:1.0"]:
+            break
+    found["events"] = seen
+    found["read"] = os.read(port, 1).decode()
+    found["write"] = errno_of(lambda: os.write(port, b"x"))
+    found["driver of 2"] = os.path.exists("/sys/bus/usb/devices/1-1:1.2/driver")
+    with serial.Serial("/dev/ttyACM1", timeout=PATIENCE) as again:
+        again.write(b"again\n")
+        found["answer"] = again.read_until(b"again\n").decode()
+    os.close(port)
+    return found
+
+
+def reset_in_time(steering: Steering) -> Any:
+    """The same in a rack where plugging takes its time."""
+    events = monitor()
+    steering.plug("1-1", "cdc")
+    wait_for(events, "bind", "1-1")
+    return reset_by_usbreset(steering)
+
+
+def boards_of_one_hub(steering: Steering) -> Any:
+    """Three boards plugged in at once; then all pulled and plugged in again without a pause."""
+    ports = ("1-1", "1-2", "1-3")
+    events = monitor(subsystem="usb", device_type="usb_device")
+
+    def until_bound(what: Callable[[], None]) -> list[list[str]]:
+        what()
+        seen: list[list[str]] = []
+        while len([one for one in seen if one[0] == "bind"]) < len(ports):
+            event = events.poll(PATIENCE)
+            seen.append([event.action, event.sys_name])
+        return seen
+
+    def plug() -> None:
+        for port in ports:
+            steering.plug(port, "cdc", port)
+
+    def replug() -> None:
+        for port in ports:
+            steering.unplug(port)
+            steering.plug(port, "cdc", port)
+
+    found = {"plugged": until_bound(plug), "again": until_bound(replug)}
+    run("udevadm", "settle")
+    names = [serial.tools.list_ports.comports()]
+    return found | {"ttys": sorted(port.device for port in names[0])}
 
 
 def raw_kernel_events(steering: Steering) -> Any:

@@ -20,10 +20,11 @@ SERIAL = "e00fce68aabbccddeeff0011"
 def client(tmp_path: Path) -> Any:
     """Calls a function of ``kernelclients`` in a fresh rack and returns what it found."""
 
-    def call(name: str) -> Any:
+    def call(name: str, *options: str) -> Any:
         command = [
             sys.executable,
             str(HERE / "devices.py"),
+            *options,
             "--",
             sys.executable,
             str(HERE / "kernelclients.py"),
@@ -120,10 +121,8 @@ def test_interfaces_belong_to_their_driver(client: Any) -> None:
         ["remove", "ttyACM0", None],
         ["unbind", "1-1:1.1", None],
         ["unbind", "1-1:1.0", None],
-        ["bind", "1-1:1.1", "usbfs"],
-        ["unbind", "1-1:1.1", None],
-        ["add", "ttyACM0", None],
         ["bind", "1-1:1.1", "cdc_acm"],
+        ["add", "ttyACM0", None],
         ["bind", "1-1:1.0", "cdc_acm"],
     ]
 
@@ -173,6 +172,58 @@ def test_two_hundred_cycles_lose_no_event_and_leak_nothing(client: Any) -> None:
     }
     assert found["counts"] == [one, one, one]
     assert found["after"] == found["before"]
+
+
+def test_a_stopped_monitor_slows_nothing(client: Any) -> None:
+    """Issue 6, point 13 (row 1): with half a second for each event of 100 replugs this takes a quarter of an hour."""
+    assert client("stopped_monitor") == "done"
+
+
+def test_a_tty_that_is_held_comes_back_under_another_name(client: Any) -> None:
+    """Issue 6, point 13 (row 3)."""
+    assert client("held_tty") == {
+        "gone": [],
+        "held": ["ttyACM0", "ttyACM2"],
+        "by_id": ["ttyACM0"],
+        "copy held": ["ttyACM0", "ttyACM2"],
+        "closed": ["ttyACM0", "ttyACM1"],
+    }
+
+
+@pytest.mark.parametrize("options", [(), ("--real",)])
+def test_usbreset_on_an_open_port(client: Any, options: tuple[str, ...]) -> None:
+    """Issue 6, point 13 (row 5)."""
+    found = client("reset_in_time" if options else "reset_by_usbreset", *options)
+    assert found == {
+        "status": 0,
+        "said": "ok",
+        "events": [
+            ["remove", "ttyACM0"],
+            ["unbind", "1-1:1.1"],
+            ["unbind", "1-1:1.0"],
+            ["unbind", "1-1:1.2"],
+            ["bind", "1-1:1.1"],
+            ["add", "ttyACM1"],
+            ["bind", "1-1:1.0"],
+        ],
+        "read": "",
+        "write": 5,
+        "driver of 2": False,
+        "answer": "echo:again\n",
+    }
+
+
+def test_boards_of_one_hub_are_enumerated_one_after_the_other(client: Any) -> None:
+    """Issue 6, point 13 (row 6)."""
+    found = client("boards_of_one_hub", "--real")
+    ports = ("1-1", "1-2", "1-3")
+    assert found["plugged"] == [[action, port] for port in ports for action in ("add", "bind")]
+    assert sorted(found["again"]) == sorted(
+        [action, port] for port in ports for action in ("unbind", "remove", "add", "bind")
+    )
+    came = [pair for pair in found["again"] if pair[0] in ("add", "bind")]
+    assert came == [[action, port] for port in ports for action in ("add", "bind")]
+    assert found["ttys"] == ["/dev/ttyACM0", "/dev/ttyACM1", "/dev/ttyACM2"]
 
 
 def test_the_kernels_own_messages_are_there_for_who_reads_the_socket(client: Any) -> None:

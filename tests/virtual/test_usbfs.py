@@ -59,6 +59,9 @@ class Drivers:
     def show_claim(self, _attachment: Attachment, interface: int, claimed: bool) -> None:
         self.claims.append((interface, claimed))
 
+    def reset_device(self, attachment: Attachment) -> None:
+        attachment.device.reset()
+
 
 class Bench:
     """An attached CDC device and files open on it."""

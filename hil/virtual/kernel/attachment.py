@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hil.virtual.kernel.usbconfig import Interface, parse_interfaces
-from hil.virtual.kernel.usbdevice import UsbDevice
+from hil.virtual.kernel.usbdevice import NoAnswer, Setup, UsbDevice
 from hil.virtual.kernel.usbfs_abi import MOST_INTERFACES
 
 
@@ -42,6 +42,9 @@ class Bindings(Protocol):
     def show_claim(self, attachment: Attachment, interface: int, claimed: bool) -> None:
         """usbfs itself is a driver in sysfs while a file holds an interface."""
 
+    def reset_device(self, attachment: Attachment) -> None:
+        """The bus is reset: drivers and claims go, drivers come back. Called without ``Attachment.lock``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -55,7 +58,10 @@ _ROOT = Way()
 
 
 class Attachment:
-    """One device between plug and unplug. ``lock`` is the kernel's; no device code runs under it."""
+    """One device between plug and unplug. ``lock`` is the kernel's; no device code runs under it.
+
+    ``present`` ends when the cable is pulled, ``connected`` when the kernel has noticed.
+    """
 
     def __init__(
         self, device: UsbDevice, devnum: int, bindings: Bindings, lock: threading.RLock, way: Way = _ROOT
@@ -64,6 +70,7 @@ class Attachment:
         self.devnum = devnum
         self.way = way
         self.lock = lock
+        self.present = True
         self.connected = True
         self.holders: dict[int, Holder] = {}
         self.files: set[OpenUsb] = set()
@@ -82,6 +89,26 @@ class Attachment:
     def control_lock(self) -> threading.RLock:
         """Endpoint 0 carries one transfer at a time."""
         return self._control_lock
+
+    # Transfers reach the device while its cable is plugged in.
+
+    def control(self, setup: Setup, data: bytes) -> bytes:
+        """``UsbDevice.control``. Raises ``Stall``, and ``NoAnswer`` once the cable is pulled."""
+        self._reach()
+        return self.device.control(setup, data)
+
+    def bulk_out(self, endpoint: int, data: bytes) -> None:
+        """``UsbDevice.bulk_out``. Raises ``Stall``, and ``NoAnswer`` once the cable is pulled."""
+        self._reach()
+        self.device.bulk_out(endpoint, data)
+
+    def bulk_in(self, endpoint: int, length: int) -> bytes | None:
+        """``UsbDevice.bulk_in``; nothing comes once the cable is pulled. Raises ``Stall``."""
+        return self.device.bulk_in(endpoint, length) if self.present else None
+
+    def _reach(self) -> None:
+        if not self.present:
+            raise NoAnswer("the cable is pulled")
 
     def has_interface(self, interface: int) -> bool:
         return any(one.number == interface for one in self._settings)
@@ -168,6 +195,14 @@ class Attachment:
                 raise OSError(errno.EBUSY, f"interface {interface} has a driver")
             return self._bindings.probe_driver(self, interface)
 
+    def reset(self) -> None:
+        """USBDEVFS_RESET. Raises ``OSError`` ENODEV."""
+        with self.lock:
+            held = [(number, file) for number, file in self.holders.items() if not isinstance(file, str)]
+        self._bindings.reset_device(self)
+        for interface, file in held:
+            file.lost_interface(interface)
+
     def claim_port(self, file: OpenUsb, port: int) -> None:
         """Gives the hub's ``port`` to ``file``. Raises ``OSError`` EINVAL or EBUSY."""
         with self.lock:
@@ -204,7 +239,7 @@ class Attachment:
     def disconnect(self) -> None:
         """The device left the bus."""
         with self.lock:
-            self.connected = False
+            self.present = self.connected = False
             files = list(self.files)
         for file in files:
             file.lost_device()

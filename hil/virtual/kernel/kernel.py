@@ -6,6 +6,7 @@ sockets that boards plug into. Mechanism: virtual rack fact sheet 2b, rootless f
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,11 +15,16 @@ from hil.errors import UsageError
 from hil.virtual.kernel import namespaces, usbnodes
 from hil.virtual.kernel.attachment import Attachment, Way
 from hil.virtual.kernel.devusb import DevUsb
-from hil.virtual.kernel.port import Port, Step
+from hil.virtual.kernel.enumerated import Step
+from hil.virtual.kernel.hubthread import HubThread
+from hil.virtual.kernel.port import Port
 from hil.virtual.kernel.roothub import MOST_PORTS, RootHub
 from hil.virtual.kernel.seccomp import TtyCalls
 from hil.virtual.kernel.sysfs import Sysfs
+from hil.virtual.kernel.timing import AT_ONCE, Timing
 from hil.virtual.kernel.ttyhub import TtyHub
+from hil.virtual.kernel.udevd import Udevd
+from hil.virtual.kernel.udevdb import UdevDatabase
 from hil.virtual.kernel.uevents import UeventSocket
 from hil.virtual.kernel.usbnodes import Controller, Place
 
@@ -39,11 +45,13 @@ class VirtualKernel:
         self.base = base
         self.ports = PORTS
         self.lock = threading.RLock()
+        self.timing = AT_ONCE
         self.controller = Controller()
         self.sysfs = Sysfs()
         self._ports: dict[str, Port] = {}
         self._devnums: set[int] = {1}
         self._last_devnum = 1
+        self._hub_thread = HubThread()
 
     def enter(self) -> None:
         """Enters the namespaces. Raises ``trouble.RackRefused``."""
@@ -63,9 +71,17 @@ class VirtualKernel:
         self.ttys = TtyHub()
         self.calls = TtyCalls(self.ttys)
         self._events = UeventSocket()
+        self._udevd = Udevd(UdevDatabase(), self._events.send_udev)
         self.usbfs.start()
         self.ttys.start()
         self._add_root_hub()
+
+    def take_time(self, timing: Timing) -> None:
+        """From here on plugging takes as long as ``timing`` says; what was plugged before was there at the start."""
+        self._udevd.start(timing)
+        self._hub_thread.start()
+        with self.lock:
+            self.timing = timing
 
     def port(self, path: str) -> Port:
         """The port at ``path`` (``"1-1"`` and so on)."""
@@ -82,6 +98,10 @@ class VirtualKernel:
 
     def close(self) -> None:
         """Unplugs what is plugged and takes the nodes away."""
+        with self.lock:
+            self.timing = AT_ONCE
+        self._hub_thread.stop()
+        self._udevd.stop()
         for port in list(self._ports.values()):
             port.detach()
         self.usbfs.stop()
@@ -102,13 +122,21 @@ class VirtualKernel:
         self._devnums.discard(number)
 
     def announce(self, steps: list[Step]) -> None:
-        """Sends the events: the kernel's own in order, then udev's as its workers would be through with them."""
+        """Sends the kernel's events, and has udev handle them."""
         first = self._events.number(len(steps))
-        numbered = list(enumerate(steps, start=first))
-        for seqnum, step in numbered:
+        for seqnum, step in enumerate(steps, start=first):
             self._events.send_kernel(step.event, seqnum)
-        for seqnum, step in sorted(numbered, key=lambda pair: pair[1].rank):
-            self._events.send_udev(step.event, seqnum)
+        self._udevd.handle(first, steps)
+
+    def changed(self, port: Port, delay: float = 0.0) -> None:
+        """The hub looks at ``port``; at once where nothing takes time."""
+        if self.timing.is_real:
+            self._hub_thread.changed(port, delay)
+        else:
+            port.look()
+
+    def pause(self, seconds: float) -> None:
+        self._hub_thread.pause(seconds)
 
     def _add_root_hub(self) -> None:
         """The hub is there from the start: nobody can listen yet, so no events."""
@@ -118,11 +146,13 @@ class VirtualKernel:
         self.sysfs.add_controller(self.controller)
         node = usbnodes.device_node(self.hub, place)
         self.sysfs.add(node)
+        self._udevd.know(node)
         self.sysfs.bind(node, "usb")
         attachment = Attachment(self.hub, 1, _HubBindings(), self.lock, Way(self.controller.bus))
         for interface in usbnodes.interfaces_of(self.hub):
             child = usbnodes.interface_node(self.hub, place, interface)
             self.sysfs.add(child)
+            self._udevd.know(child)
             self.sysfs.bind(child, "hub")
             attachment.holders[interface.number] = "hub"
         self.usbfs.add(attachment)
@@ -145,3 +175,6 @@ class _HubBindings:
 
     def show_claim(self, attachment: Attachment, interface: int, claimed: bool) -> None:
         """Never happens while the driver is bound."""
+
+    def reset_device(self, attachment: Attachment) -> None:
+        raise OSError(errno.EISDIR, f"the root hub, device {attachment.devnum}, is not reset")

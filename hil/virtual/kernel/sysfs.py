@@ -1,6 +1,6 @@
-"""Writes the rack's devices into its private /sys, /run/udev and /dev: what enumeration reads.
+"""Writes the rack's devices into its private /sys: what enumeration reads.
 
-The trees are tmpfs (``namespaces``); a directory is complete before the link that enumeration follows appears, and that
+The tree is a tmpfs (``namespaces``); a directory is complete before the link that enumeration follows appears, and that
 link goes first when a device leaves.
 """
 
@@ -27,9 +27,8 @@ _XHCI = {
 class Sysfs:
     """The visible device tree. Not locked: its owner serialises changes."""
 
-    def __init__(self, sys: Path = Path("/sys"), run: Path = Path("/run/udev")) -> None:
+    def __init__(self, sys: Path = Path("/sys")) -> None:
         self._sys = sys
-        self._run = run
 
     def add_controller(self, controller: Controller) -> None:
         """The PCI device that the bus hangs on, with its driver: lsusb names the driver of a root hub by it."""
@@ -58,12 +57,9 @@ class Sysfs:
         if node.subsystem == "tty":
             self._link(directory / "device", directory.parent.parent)
         self._write_uevent(node)
-        self._write_database(node)
         for link in self._entrances(node):
             link.parent.mkdir(parents=True, exist_ok=True)
             self._link(link, directory)
-        for name in node.links:
-            self._add_dev_link(Path(name), node)
         for link in self._numbered(node):
             link.unlink(missing_ok=True)
             self._link(link, Path(node.kernel["DEVNAME"]))
@@ -72,11 +68,6 @@ class Sysfs:
         """Takes ``node`` away; children have gone before."""
         for link in [*self._entrances(node), *self._numbered(node)]:
             link.unlink(missing_ok=True)
-        for name in node.links:
-            self._remove_dev_link(Path(name), node)
-        (self._run / "data" / node.database_name).unlink(missing_ok=True)
-        for tag in node.tags:
-            (self._run / "tags" / tag / node.database_name).unlink(missing_ok=True)
         self._unbind_links(node)
         directory = self._real(node.devpath)
         shutil.rmtree(directory)
@@ -111,18 +102,6 @@ class Sysfs:
         text = "".join(f"{key}={value}\n" for key, value in lines.items())
         (self._real(node.devpath) / "uevent").write_text(text)
 
-    def _write_database(self, node: Node) -> None:
-        lines = [f"S:{link.removeprefix('/dev/')}" for link in node.links]
-        lines.append(f"I:{node.appeared}")
-        lines += [f"E:{key}={value}" for key, value in node.udev.items()]
-        for tag in node.tags:
-            lines += [f"G:{tag}", f"Q:{tag}"]
-            directory = self._run / "tags" / tag
-            directory.mkdir(parents=True, exist_ok=True)
-            (directory / node.database_name).touch()
-        lines.append("V:1")
-        (self._run / "data" / node.database_name).write_text("".join(f"{line}\n" for line in lines))
-
     def _entrances(self, node: Node) -> list[Path]:
         """The links by which enumeration finds ``node``."""
         found = []
@@ -146,13 +125,3 @@ class Sysfs:
 
     def _link(self, link: Path, target: Path) -> None:
         link.symlink_to(os.path.relpath(target, link.parent))
-
-    def _add_dev_link(self, link: Path, node: Node) -> None:
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        self._link(link, Path("/dev", node.name))
-
-    def _remove_dev_link(self, link: Path, node: Node) -> None:
-        # Two boards that claim one serial number share the link: it may belong to the other by now.
-        if link.is_symlink() and Path(os.readlink(link)).name == node.name:
-            link.unlink()

@@ -61,6 +61,10 @@ class Tty:
             os.close(self.master)
             os.close(self._slave)
 
+    def cut(self) -> None:
+        """The board has left, and nobody knows yet: what clients do reaches nobody."""
+        self._face = SerialFace()
+
     # Board to host.
 
     def send(self, data: bytes) -> None:

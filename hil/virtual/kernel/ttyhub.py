@@ -1,4 +1,8 @@
-"""Drives all ttys of the rack from one thread: bytes from clients, room for bytes to them, opens and closes."""
+"""Drives all ttys of the rack from one thread: bytes from clients, room for bytes to them, opens and closes.
+
+A tty that somebody still has open when its board leaves keeps its name until the last close: the board comes back under
+another one, as behind a real kernel (real kernel fact sheet 1, row 3).
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,23 @@ import logging
 import os
 import select
 import threading
+from collections import deque
+from dataclasses import dataclass
 
 from hil.virtual.kernel.inotify import Inotify
 from hil.virtual.kernel.tty import Tty
 from hil.virtual.kernel.usbdevice import SerialFace
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A tty and how many descriptors of clients it has; ``gone`` when its board has left."""
+
+    tty: Tty
+    opens: int = 0
+    gone: bool = False
 
 
 class TtyHub:
@@ -22,9 +37,10 @@ class TtyHub:
         self._lock = threading.Lock()
         self._events = threading.RLock()
         self._by_master: dict[int, Tty] = {}
-        self._by_watch: dict[int, Tty] = {}
+        self._watched: dict[int, _Watched] = {}
+        self._happened: deque[tuple[Tty, bool]] = deque()
         self._by_key: dict[tuple[int, int], Tty] = {}
-        self._names: dict[str, Tty] = {}
+        self._names: set[str] = set()
         self._epoll = select.epoll()
         self._inotify = Inotify()
         self._wake, self._woken = os.pipe2(os.O_CLOEXEC)
@@ -47,22 +63,26 @@ class TtyHub:
     def create(self, face: SerialFace) -> Tty:
         """A tty with the lowest free name. ``Tty.show`` makes it visible."""
         with self._lock:
+            self._look()
             number = next(n for n in range(256) if f"ttyACM{n}" not in self._names)
             tty = Tty(f"ttyACM{number}", face, self._on_backlog)
-            self._names[tty.path.name] = tty
+            self._names.add(tty.path.name)
             self._by_master[tty.master] = tty
             self._by_key[tty.key] = tty
-            self._by_watch[self._inotify.add(tty.pts)] = tty
+            self._watched[self._inotify.add(tty.pts)] = _Watched(tty)
         self._epoll.register(tty.master, select.EPOLLIN)
         return tty
 
     def remove(self, tty: Tty) -> None:
         """Unregisters and closes ``tty``."""
         with self._lock:
-            del self._names[tty.path.name], self._by_master[tty.master], self._by_key[tty.key]
-            watch = next(number for number, one in self._by_watch.items() if one is tty)
-            del self._by_watch[watch]
-            self._inotify.remove(watch)
+            del self._by_master[tty.master], self._by_key[tty.key]
+            self._look()
+            number, watched = next(pair for pair in self._watched.items() if pair[1].tty is tty)
+            watched.gone = True
+            if watched.opens <= 0:
+                self._forget(number)
+            watched.opens += 1  # the rack's own descriptor, closed below
         self._epoll.unregister(tty.master)
         tty.close()
 
@@ -74,15 +94,31 @@ class TtyHub:
     def catch_up(self) -> None:
         """Handles opens and closes that have happened: an ioctl must find them done."""
         with self._events:
-            for watch, opened in self._inotify.read():
-                with self._lock:
-                    tty = self._by_watch.get(watch)
-                if tty is None:
-                    continue
+            with self._lock:
+                self._look()
+            while self._happened:
+                tty, opened = self._happened.popleft()
                 if opened:
                     tty.opened()
                 else:
                     tty.closed()
+
+    def _look(self) -> None:
+        """Counts opens and closes, with the lock held; boards hear of them in ``catch_up``."""
+        for number, opened in self._inotify.read():
+            watched = self._watched.get(number)
+            if watched is None:
+                continue
+            watched.opens += 1 if opened else -1
+            if not watched.gone:
+                self._happened.append((watched.tty, opened))
+            elif watched.opens <= 0:
+                self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        """Nobody has the tty open: its name is free."""
+        self._inotify.remove(number)
+        self._names.discard(self._watched.pop(number).tty.path.name)
 
     def _run(self) -> None:
         while True:

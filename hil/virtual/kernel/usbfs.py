@@ -1,6 +1,6 @@
 """The ioctls of one open file on /dev/bus/usb, with the errno values of drivers/usb/core/devio.c.
 
-A handler returns the ioctl's result and raises ``OSError`` for an errno. Only BULK and REAPURB wait.
+A handler returns the ioctl's result and raises ``OSError`` for an errno. Only BULK, REAPURB and RESET wait.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class UsbFile:
     @staticmethod
     def may_wait(request: int) -> bool:
         """Whether ``ioctl`` may take long: the caller gives it a thread of its own."""
-        return request in (Ioctl.REAPURB, Ioctl.BULK, Ioctl.WAIT_FOR_RESUME)
+        return request in (Ioctl.REAPURB, Ioctl.BULK, Ioctl.RESET, Ioctl.WAIT_FOR_RESUME)
 
     def read(self, offset: int, length: int) -> bytes:
         """Descriptors. Raises ``OSError`` ENODEV."""
@@ -262,7 +262,7 @@ class UsbFile:
         return 0
 
     def _reset(self, _argument: int, _caller: Caller) -> int:
-        self._device.reset()
+        self._attachment.reset()
         return 0
 
     def _streams(self, argument: int, caller: Caller) -> int:

@@ -54,7 +54,6 @@ class Transfers:
 
     def __init__(self, attachment: Attachment, claims: Claims, on_ready: Callable[[], None]) -> None:
         self._attachment = attachment
-        self._device = attachment.device
         self._claims = claims
         self._on_ready = on_ready
         self._changed = threading.Condition()
@@ -122,7 +121,7 @@ class Transfers:
     def _try_in(self, urb: Urb) -> bool:
         """Ends an IN transfer if the device has something to say."""
         try:
-            data = self._device.bulk_in(urb.endpoint, urb.length)
+            data = self._attachment.bulk_in(urb.endpoint, urb.length)
         except Stall:
             urb.finish(-errno.EPIPE)
             return True
@@ -137,11 +136,9 @@ class Transfers:
         """One transfer on endpoint 0. Raises ``OSError`` EPIPE or EPROTO."""
         with self._attachment.control_lock:
             try:
-                return self._device.control(setup, data)
-            except NoAnswer:
-                raise OSError(errno.EPROTO, "no answer") from None
-            except Stall:
-                raise OSError(errno.EPIPE, "stall") from None
+                return self._attachment.control(setup, data)
+            except Stall as stall:
+                raise OSError(_errno_of(stall), "no answer, or a stall") from None
 
     def control(self, argument: int, caller: Caller) -> int:
         """CONTROL."""
@@ -174,9 +171,9 @@ class Transfers:
         _check_length(transfer.length)
         if not transfer.endpoint & 0x80:
             try:
-                self._device.bulk_out(transfer.endpoint, caller.read(transfer.buffer, transfer.length))
-            except Stall:
-                raise OSError(errno.EPIPE, "stall") from None
+                self._attachment.bulk_out(transfer.endpoint, caller.read(transfer.buffer, transfer.length))
+            except Stall as stall:
+                raise OSError(_errno_of(stall), "no answer, or a stall") from None
             return transfer.length
         data = self._wait_in(transfer, waiting)
         caller.write(transfer.buffer, data)
@@ -189,7 +186,7 @@ class Transfers:
                 if not self._attachment.connected:
                     raise OSError(errno.ESHUTDOWN, "unplugged")
                 try:
-                    data = self._device.bulk_in(transfer.endpoint, transfer.length)
+                    data = self._attachment.bulk_in(transfer.endpoint, transfer.length)
                 except Stall:
                     raise OSError(errno.EPIPE, "stall") from None
                 if data is not None:
@@ -250,10 +247,10 @@ class Transfers:
                 self.end(-errno.ESHUTDOWN)
             return
         try:
-            self._device.bulk_out(urb.endpoint, caller.read(urb.buffer, urb.length))
+            self._attachment.bulk_out(urb.endpoint, caller.read(urb.buffer, urb.length))
             urb.finish(0, actual=urb.length)
-        except Stall:
-            urb.finish(-errno.EPIPE)
+        except Stall as stall:
+            urb.finish(-_errno_of(stall))
         self._complete([urb])
 
     def discard(self, argument: int, _caller: Caller) -> int:
@@ -284,6 +281,11 @@ class Transfers:
         caller.write(urb.address + abi.URB_ACTUAL_LENGTH_OFFSET, struct.pack("<i", urb.actual))
         caller.write(argument, struct.pack("<Q", urb.address))
         return 0
+
+
+def _errno_of(stall: Stall) -> int:
+    """A pulled cable answers nothing until the hub has noticed."""
+    return errno.EPROTO if isinstance(stall, NoAnswer) else errno.EPIPE
 
 
 def _check_length(length: int) -> None:

@@ -6,6 +6,7 @@ Layout of sysfs as the real usbcore writes it; properties as in the golden event
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from hil.virtual.kernel import udevrules
@@ -44,7 +45,10 @@ class Controller:
 
 @dataclass(slots=True)
 class Node:
-    """One device of sysfs. ``kernel`` and ``udev`` are event properties, ``attributes`` files by name."""
+    """One device of sysfs. ``kernel`` and ``udev`` are event properties, ``attributes`` files by name.
+
+    ``kept`` are those of ``udev`` that its rules set on every event, an ``unbind`` too.
+    """
 
     name: str
     devpath: str
@@ -56,6 +60,7 @@ class Node:
     links: tuple[str, ...] = ()
     device_number: tuple[int, int] | None = None
     driver: str | None = None
+    kept: tuple[str, ...] = ("ID_PATH", "ID_PATH_TAG")
     appeared: int = field(default_factory=lambda: time.monotonic_ns() // 1000)
 
     @property
@@ -65,17 +70,16 @@ class Node:
             return f"c{self.device_number[0]}:{self.device_number[1]}"
         return f"+{self.subsystem}:{self.name}"
 
-    def event(self, action: str, *, driver: str | None = None) -> Uevent:
-        """The event ``action`` of this node; ``driver`` is what is bound at that moment."""
+    def event(
+        self, action: str, *, driver: str | None = None, more: Mapping[str, str] | None = None
+    ) -> Uevent:
+        """The kernel's event ``action`` of this node; ``driver`` is what is bound at that moment."""
         kernel = dict(self.kernel)
         if driver:
             kernel = _after(kernel, "DEVTYPE", {"DRIVER": driver})
-        udev = {"USEC_INITIALIZED": str(self.appeared), **self.udev}
-        if self.links:
-            udev["DEVLINKS"] = " ".join(self.links)
-        if self.tags:
-            udev["TAGS"] = udev["CURRENT_TAGS"] = ":" + "".join(f"{tag}:" for tag in self.tags)
-        return Uevent(action, self.devpath, self.subsystem, kernel, udev, self.tags)
+        if action == "unbind":
+            kernel.pop("MODALIAS", None)
+        return Uevent(action, self.devpath, self.subsystem, kernel | dict(more or {}))
 
     def with_device_number(self, number: tuple[int, int]) -> Node:
         """The same node as character device ``number``."""
