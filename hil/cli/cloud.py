@@ -16,7 +16,7 @@ from hil.clock import Clock
 from hil.clock.client import clock_of_run, socket_of_run
 from hil.clock.server import leading
 from hil.clock.types import CLOCK_VARIABLE
-from hil.cloud.config import CloudConfig
+from hil.cloud.config import CloudConfig, OfflineStatus, Policy
 from hil.cloud.sync.facade import DeviceCloud
 from hil.errors import UsageError
 
@@ -41,6 +41,14 @@ from hil.errors import UsageError
     "--trust-first-use", is_flag=True, help="Take an unknown device with the first key it shows as its own."
 )
 @click.option(
+    "--offline-status",
+    type=click.Choice([str(status.value) for status in OfflineStatus]),
+    default=str(Policy().offline_status.value),
+    show_default=True,
+    help="What the API answers about a device that is offline: 404, as Particle's documents say, "
+    'makes particle-cli report "Function not found".',
+)
+@click.option(
     "--clock",
     "movable_clock",
     is_flag=True,
@@ -60,6 +68,7 @@ def command(
     owner: str,
     password: str | None,
     trust_first_use: bool,
+    offline_status: str,
     movable_clock: bool,
     quiet: bool,
     as_json: bool,
@@ -88,6 +97,7 @@ def command(
         http_port=None if no_http else http_port,
         owner=owner,
         first_use_trust=trust_first_use,
+        policy=Policy(offline_status=OfflineStatus(int(offline_status))),
     )
     _run(config, state, password, Screen(as_json=as_json, quiet=quiet), movable_clock)
 

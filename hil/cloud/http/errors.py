@@ -28,6 +28,7 @@ from hil.errors import (
 )
 
 UNKNOWN_DEVICE = "I didn't recognize that device name or ID"
+OFFLINE = "The device is not connected"
 
 
 class ApiError(Signal):
@@ -69,7 +70,8 @@ def translate(error: HilError, offline_status: int) -> ApiError:
     text = f"{error.what} ({error.found})" if error.found else error.what
     match error:
         case DeviceOffline():
-            return ApiError(offline_status, "The device is not connected", error.what)
+            # One generation of clients shows the first, the other the second: each is a sentence of its own.
+            return ApiError(offline_status, OFFLINE, f"{OFFLINE}: {error.what}")
         case DeviceTimeout():
             return ApiError(408, "Timed out.", error.what)
         case NotFound():
@@ -89,7 +91,7 @@ async def _api_error(_request: Request, error: Exception) -> Response:
 
 async def _cloud_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HilError)
-    return translate(error, state_of(request).options.offline_status).response()
+    return translate(error, state_of(request).cloud.config.policy.offline_status).response()
 
 
 async def _router_error(request: Request, error: Exception) -> Response:

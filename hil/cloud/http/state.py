@@ -16,13 +16,11 @@ class HttpOptions:
 
     ``keep_alive``: a silent event stream sends a byte this often; particle-api-js gives up after 15.
     ``stalled_after``: a client that takes nothing from its stream for so long is cut off.
-    ``offline_status``: 404 as the documents say, or 400 as older servers did (cloud API fact sheet 2.2).
     ``streams_per_address``: 0 for no limit, a lab shares one address; the real cloud has 100.
     """
 
     keep_alive: float = 9.0
     stalled_after: float = 30.0
-    offline_status: int = 404
     max_body: int = 16 * 1024 * 1024
     streams_per_address: int = 0
 
