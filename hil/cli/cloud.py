@@ -16,7 +16,7 @@ from hil.clock import Clock
 from hil.clock.client import clock_of_run, socket_of_run
 from hil.clock.server import leading
 from hil.clock.types import CLOCK_VARIABLE
-from hil.cloud.config import CloudConfig, Retention
+from hil.cloud.config import CloudConfig, OfflineStatus, Policy, Retention
 from hil.cloud.state.trouble import keeping
 from hil.cloud.sync.facade import DeviceCloud
 from hil.errors import UsageError
@@ -42,6 +42,14 @@ _RETENTION = Retention()
 @click.option("--password", help="Lets OWNER log in with it; default: only the token printed below.")
 @click.option(
     "--trust-first-use", is_flag=True, help="Take an unknown device with the first key it shows as its own."
+)
+@click.option(
+    "--offline-status",
+    type=click.Choice([str(status.value) for status in OfflineStatus]),
+    default=str(Policy().offline_status.value),
+    show_default=True,
+    help="What the API answers about a device that is offline: 404, as Particle's documents say, "
+    'makes particle-cli report "Function not found".',
 )
 @click.option(
     "--clock",
@@ -77,6 +85,7 @@ def command(
     owner: str,
     password: str | None,
     trust_first_use: bool,
+    offline_status: str,
     movable_clock: bool,
     keep_days: float,
     keep_events: int,
@@ -108,6 +117,7 @@ def command(
         owner=owner,
         first_use_trust=trust_first_use,
         retention=Retention(days=keep_days, events=keep_events, operations=keep_events),
+        policy=Policy(offline_status=OfflineStatus(int(offline_status))),
     )
     _run(config, state, password, Screen(as_json=as_json, quiet=quiet), movable_clock)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 
 # Loopback, and what `hil network` and the virtual rack use between boards, router and cloud.
@@ -23,17 +23,26 @@ class SizeRule(StrEnum):
     BY_VERSION = "version"  # per block for devices from 6.3.0 on, else per message
 
 
+class OfflineStatus(IntEnum):
+    """What the HTTP API answers when a device is offline (cloud API fact sheet 2.2)."""
+
+    BAD_REQUEST = 400  # older servers; particle-cli says that the device is not connected
+    NOT_FOUND = 404  # the documents; particle-cli takes it for a function that does not exist
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Readings of the rules where sources disagree, and what a lab wants to vary.
 
     ``bill_device_requests``: a device asking for its own name, address or random seed costs 2 instead of 0.
     ``free_names_ignore_case``: ``Particle/x`` is as free as ``particle/x``.
+    ``offline_status``: the status of an answer about a device that is offline.
     """
 
     size_rule: SizeRule = SizeRule.PER_MESSAGE
     bill_device_requests: bool = False
     free_names_ignore_case: bool = True
+    offline_status: OfflineStatus = OfflineStatus.BAD_REQUEST
 
 
 @dataclass(frozen=True, slots=True)

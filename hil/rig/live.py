@@ -43,6 +43,7 @@ class Rig:
                 tcp_port=file.cloud.tcp_port,
                 udp_port=file.cloud.udp_port,
                 http_port=file.cloud.http_port,
+                policy=file.cloud.policy,
             ),
             clock,
         )

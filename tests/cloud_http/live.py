@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import httpx
 
 from hil.cloud.compose import compose
-from hil.cloud.config import CloudConfig
+from hil.cloud.config import CloudConfig, Policy
 from hil.cloud.core.cloud import Cloud
 from hil.cloud.core.feature import Feature
 from hil.cloud.http.feature import HttpApi
@@ -99,12 +99,16 @@ class Live:
 
 
 @contextmanager
-def live_cloud(*more: type[Feature], device_timeout: float | None = None) -> Iterator[Live]:
+def live_cloud(
+    *more: type[Feature], device_timeout: float | None = None, policy: Policy | None = None
+) -> Iterator[Live]:
     """A running cloud on free ports, with :data:`USER` and perhaps ``more`` features."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="cloud under test")
     thread.start()
-    config = CloudConfig(tcp_port=0, udp_port=0, http_port=0, device_timeout=device_timeout)
+    config = CloudConfig(
+        tcp_port=0, udp_port=0, http_port=0, device_timeout=device_timeout, policy=policy or Policy()
+    )
     live = Live(compose(config, *more), loop)
     try:
         live.run(live.cloud.start())

@@ -147,10 +147,6 @@ def test_an_error_of_the_cloud_in_the_words_of_the_api(error: HilError, status: 
     assert "register it" not in answer.description
 
 
-def test_older_servers_said_400_for_an_offline_device() -> None:
-    assert translate(DeviceOffline("away"), offline_status=400).status == 400
-
-
 def in_process(live: Live, options: HttpOptions, method: str, path: str, **request: Any) -> httpx.Response:
     """One request to an application with other options, on the cloud's loop, without a socket."""
 

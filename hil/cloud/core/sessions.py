@@ -41,7 +41,7 @@ class Sessions:
         session = self._by_device.get(device_id)
         if session is None or not session.online:
             raise DeviceOffline(
-                f"device {known.name} ({device_id}) is not connected",
+                f"device {known.name} ({device_id}) is offline",
                 hint="see its device log for why it went, or why it was turned away",
             )
         return session

@@ -30,6 +30,7 @@ from hil.errors import (
 
 _MAX_FOUND = 100  # characters
 UNKNOWN_DEVICE = "I didn't recognize that device name or ID"
+OFFLINE = "The device is not connected"
 
 
 class ApiError(Signal):
@@ -71,7 +72,8 @@ def translate(error: HilError, offline_status: int) -> ApiError:
     text = _in_words(error)
     match error:
         case DeviceOffline():
-            return ApiError(offline_status, "The device is not connected", error.what)
+            # One generation of clients shows the first, the other the second: each is a sentence of its own.
+            return ApiError(offline_status, OFFLINE, f"{OFFLINE}: {error.what}")
         case StateFailed():
             # Which file of the host it is about is not for everybody who asks.
             return ApiError(503, "service_unavailable", "the cloud cannot store this now; try again later")
@@ -102,7 +104,7 @@ async def _api_error(_request: Request, error: Exception) -> Response:
 
 async def _cloud_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HilError)
-    return translate(error, state_of(request).options.offline_status).response()
+    return translate(error, state_of(request).cloud.config.policy.offline_status).response()
 
 
 async def _router_error(request: Request, error: Exception) -> Response:
