@@ -23,6 +23,7 @@ class CloudProcess:
     token: str
     tcp: tuple[str, int]
     udp: tuple[str, int]
+    stdout: Path
     stderr: Path
 
     def memory(self, what: str = "VmRSS") -> float:
@@ -34,6 +35,10 @@ class CloudProcess:
     def open_files(self) -> int:
         """How many descriptors it has."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def log(self) -> str:
+        """What it has told so far."""
+        return self.stdout.read_text()
 
     def complaints(self) -> str:
         """What it has written to its standard error."""
@@ -61,9 +66,8 @@ def cloud_process(state: Path, descriptors: int, *arguments: str) -> Iterator[Cl
         )
     try:
         said = _first_line(process, stdout, stderr)
-        yield CloudProcess(
-            process, said["url"], said["token"], _address(said["tcp"]), _address(said["udp"]), stderr
-        )
+        tcp, udp = _address(said["tcp"]), _address(said["udp"])
+        yield CloudProcess(process, said["url"], said["token"], tcp, udp, stdout, stderr)
     finally:
         process.terminate()
         process.wait(_PATIENCE)
