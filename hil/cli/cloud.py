@@ -41,6 +41,11 @@ from hil.errors import UsageError
     "--trust-first-use", is_flag=True, help="Take an unknown device with the first key it shows as its own."
 )
 @click.option(
+    "--limits",
+    is_flag=True,
+    help="The real cloud's rate limits for this machine and the rack, too: 10 wrong passwords, 100 streams.",
+)
+@click.option(
     "--clock",
     "movable_clock",
     is_flag=True,
@@ -60,6 +65,7 @@ def command(
     owner: str,
     password: str | None,
     trust_first_use: bool,
+    limits: bool,
     movable_clock: bool,
     quiet: bool,
     as_json: bool,
@@ -88,6 +94,7 @@ def command(
         http_port=None if no_http else http_port,
         owner=owner,
         first_use_trust=trust_first_use,
+        limits=limits,
     )
     _run(config, state, password, Screen(as_json=as_json, quiet=quiet), movable_clock)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import resource
 import socket
 from pathlib import Path
 
@@ -95,6 +96,17 @@ async def _rest(reader: asyncio.StreamReader) -> bytes:
 )
 def test_strangers_get_what_a_reserve_leaves(limit: int, http: int, boards: int) -> None:
     assert descriptors.divide(limit, 20, CloudConfig()) == descriptors.Shares(http, boards)
+
+
+def test_the_limit_of_open_files_is_raised_to_what_is_allowed() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = min(hard, descriptors.WANTED)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed - 100, hard))
+    try:
+        assert descriptors.raise_limit() == allowed
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (allowed, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_boards_keep_their_place_and_strangers_lose_theirs(tmp_path: Path) -> None:

@@ -142,6 +142,16 @@ def test_slow_bodies_make_room_and_open_streams_do_not(live: Live) -> None:
             stream.close()
 
 
+def test_answers_leave_at_once(live: Live) -> None:
+    """Issue 6, point 6."""
+    with serving(live, HttpOptions()) as (server, client):
+        assert client.get("/v1/user").status_code == 200
+        (connection,) = server.pool
+        assert connection.line is not None
+        sock = connection.line.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_body_without_a_token_is_refused_before_it_comes(live: Live) -> None:
     head = "PUT /v1/devices/gate HTTP/1.1\r\nHost: x\r\nContent-Type: {}\r\nContent-Length: 9000000\r\n\r\n"
     with serving(live, HttpOptions()) as (server, _):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import cast
 
 _AT_ONCE = 16  # connections taken before everybody else on the loop has a turn
@@ -55,6 +55,9 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self._expendable) + len(self._needed)
+
+    def __iter__(self) -> Iterator[Guest]:
+        return iter((*self._expendable, *self._needed))
 
     def note(self, guest: Guest, *, expendable: bool) -> None:
         """``guest`` is here and has just been heard; ``expendable`` while nothing is being done for it."""

@@ -112,9 +112,9 @@ class TcpLink(Guest):
         self._take(data)
         # Only a board that has said who it is has a place of its own.
         self._pool.note(self, expendable=self._session is None or self._session.device is None)
-        self._acknowledge()
+        self.acknowledge()
 
-    def _acknowledge(self) -> None:
+    def acknowledge(self) -> None:
         """Let the system acknowledge what came right away, unless an answer has done so.
 
         A board without TCP_NODELAY holds its next message back until then, and the system likes to wait 40 ms.
