@@ -14,7 +14,6 @@ from hil.cloud.config import CloudConfig
 from hil.cloud.gateways import descriptors
 from hil.cloud.gateways.accepting import Acceptor, Guest, Pool
 from hil.cloud.gateways.listening import listener
-from hil.cloud.gateways.tcp import TcpLink
 from hil.cloud.sync.facade import DeviceCloud
 from tests.cloud.conftest import MakeBoard, bring_up, config, introduce
 from tests.cloud.kits import KITS
@@ -142,11 +141,9 @@ def test_small_messages_leave_at_once_and_a_board_is_acknowledged_at_once(
 ) -> None:
     """TCP_NODELAY stays; TCP_QUICKACK reads as set while no answer has put the connection back to waiting."""
     board = bring_up(boards("photon"), cloud)
-    session = cloud.core.sessions.of(board.device_id)
-    assert session is not None
-    assert isinstance(session.link, TcpLink)
-    assert session.link.line is not None
-    sock = session.link.line.get_extra_info("socket")
+    (link,) = cloud.core._tcp.links
+    assert link.line is not None
+    sock = link.line.get_extra_info("socket")
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     board.publish("quick", b"1")
     cloud.events.expect("quick", source=board)

@@ -79,6 +79,9 @@ class TcpLink(Guest):
     def public_key(self) -> bytes:
         return self._records.device_public_key or b""
 
+    def key_log(self) -> str:
+        return self._records.key_log()
+
     def send(self, data: bytes) -> None:
         """Send one message in a single write: a board loses a length byte that comes alone."""
         self._write(self._records.seal(data))
