@@ -52,6 +52,11 @@ _RETENTION = Retention()
     'makes particle-cli report "Function not found".',
 )
 @click.option(
+    "--limits",
+    is_flag=True,
+    help="The real cloud's rate limits for this machine and the rack, too: 10 wrong passwords, 100 streams.",
+)
+@click.option(
     "--clock",
     "movable_clock",
     is_flag=True,
@@ -86,6 +91,7 @@ def command(
     password: str | None,
     trust_first_use: bool,
     offline_status: str,
+    limits: bool,
     movable_clock: bool,
     keep_days: float,
     keep_events: int,
@@ -118,6 +124,7 @@ def command(
         first_use_trust=trust_first_use,
         retention=Retention(days=keep_days, events=keep_events, operations=keep_events),
         policy=Policy(offline_status=OfflineStatus(int(offline_status))),
+        limits=limits,
     )
     _run(config, state, password, Screen(as_json=as_json, quiet=quiet), movable_clock)
 

@@ -249,6 +249,24 @@ def test_a_key_that_is_none(api: httpx.Client, device: str, fields: dict[str, st
     assert (answer.status_code, answer.json()["ok"]) == (400, False)
 
 
+def test_a_key_on_file_is_not_replaced_by_whoever_knows_the_id(live: Live, api: httpx.Client) -> None:
+    """Issue 6, point 5: a device without an owner keeps its key until somebody has claimed it."""
+    device_id = "e00fce680000000000009999"
+    path = f"/v1/provisioning/{device_id}"
+    first, second = (pem(generate_device_key(Transport.DTLS)) for _ in range(2))
+    assert api.post(path, json={"publicKey": first, "algorithm": "ecc"}).status_code == 200
+    assert api.post(path, json={"publicKey": first, "algorithm": "ecc"}).status_code == 200
+    stranger = live.client("eve")
+    on_file = live.do(lambda: dict(live.cloud.devices.get(device_id).keys))
+    for client in (stranger, api):
+        refused = client.post(path, json={"publicKey": second, "algorithm": "ecc"})
+        assert (refused.status_code, "no owner" in refused.json()["error"]) == (400, True)
+    assert live.do(lambda: live.cloud.devices.get(device_id)).keys == on_file
+    assert api.post("/v1/devices", json={"id": device_id}).status_code == 200
+    assert api.post(path, json={"publicKey": second, "algorithm": "ecc"}).status_code == 200
+    assert api.delete(f"/v1/devices/{device_id}").status_code == 200
+
+
 def test_a_claim_code(api: httpx.Client) -> None:
     body = api.post("/v1/device_claims").json()
     assert len(body["claim_code"]) == 63

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import cast
 
 _AT_ONCE = 16  # connections taken before everybody else on the loop has a turn
@@ -18,22 +18,22 @@ _TELL_EVERY = 60.0  # seconds between two lines about the same kind of connectio
 
 
 class Guest(asyncio.Protocol):
-    """A connection that its pool may close at any time, even before it has its transport."""
+    """A connection that its pool may close at any time, even before it has its transport, :attr:`line`."""
 
     def __init__(self) -> None:
-        self._line: asyncio.Transport | None = None
+        self.line: asyncio.Transport | None = None
         self._unwanted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._line = cast("asyncio.Transport", transport)
+        self.line = cast("asyncio.Transport", transport)
         if self._unwanted:
-            self._line.abort()
+            self.line.abort()
 
     def abort(self) -> None:
         """Close at once; what is not sent yet is lost."""
         self._unwanted = True
-        if self._line is not None:
-            self._line.abort()
+        if self.line is not None:
+            self.line.abort()
 
 
 class Pool:
@@ -55,6 +55,9 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self._expendable) + len(self._needed)
+
+    def __iter__(self) -> Iterator[Guest]:
+        return iter((*self._expendable, *self._needed))
 
     def note(self, guest: Guest, *, expendable: bool) -> None:
         """``guest`` is here and has just been heard; ``expendable`` while nothing is being done for it."""
@@ -91,6 +94,12 @@ class Pool:
         if self._told_at is None or now - self._told_at >= _TELL_EVERY:
             self._told_at = now
             self._tell(f"{what} ({self.closed} closed and {self.refused} refused so far)")
+
+
+def hurry(connection: socket.socket) -> None:
+    """Let small messages leave at once instead of waiting until the peer has acknowledged what went before."""
+    with contextlib.suppress(OSError):  # a peer that is gone already
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class Acceptor:
@@ -147,8 +156,7 @@ class Acceptor:
             connection.close()
             return
         connection.setblocking(False)
-        with contextlib.suppress(OSError):  # a peer that is gone already
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        hurry(connection)
         protocol = self._make()
         self._pool.note(protocol, expendable=True)
         task = self._loop.create_task(self._open(protocol, connection))

@@ -102,12 +102,12 @@ class TcpLink(Guest):
 
     def close(self, *, forget: bool, notify: bool) -> None:  # noqa: ARG002
         """Break the connection."""
-        if self._line is not None:
-            self._line.close()
+        if self.line is not None:
+            self.line.close()
 
     def _write(self, data: bytes) -> None:
-        if self._line is not None and not self._line.is_closing():
-            self._line.write(data)
+        if self.line is not None and not self.line.is_closing():
+            self.line.write(data)
 
     # What asyncio calls
 
@@ -126,15 +126,15 @@ class TcpLink(Guest):
         self._take(data)
         # Only a board that has said who it is has a place of its own.
         self._pool.note(self, expendable=self._session is None or self._session.device is None)
-        self._acknowledge()
+        self.acknowledge()
 
-    def _acknowledge(self) -> None:
+    def acknowledge(self) -> None:
         """Let the system acknowledge what came right away, unless an answer has done so.
 
         A board without TCP_NODELAY holds its next message back until then, and the system likes to wait 40 ms.
         The option does not stay: it is set anew each time.
         """
-        sock = self._line.get_extra_info("socket") if self._line is not None else None
+        sock = self.line.get_extra_info("socket") if self.line is not None else None
         if sock is not None and hasattr(socket, "TCP_QUICKACK"):
             with contextlib.suppress(OSError):  # the board is gone
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
@@ -206,5 +206,5 @@ class TcpLink(Guest):
             )
         if self._session is not None:
             self._session.close(why, forget=True)
-        if self._line is not None:
-            self._line.close()
+        if self.line is not None:
+            self.line.close()

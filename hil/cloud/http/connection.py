@@ -24,7 +24,7 @@ _LOG = logging.getLogger("hil.cloud.http")
 _LOG.setLevel(logging.ERROR)
 
 _FAREWELL = 2.0  # seconds that a client has for taking the last bytes
-_STALLED_LATER = 5.0  # an event stream ends by itself before this
+_STALLED_LATER = 2  # times as long as an event stream bears it, which ends by itself
 
 
 class _Phase(Enum):
@@ -51,7 +51,7 @@ class HttpConnection(H11Protocol, Guest):
             _Phase.BODY: options.body_within,
             _Phase.GOODBYE: _FAREWELL,
         }
-        self._stalled_after = options.stalled_after + _STALLED_LATER
+        self._stalled_after = options.stalled_after * _STALLED_LATER
         self._waiting: tuple[_Phase, object] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None

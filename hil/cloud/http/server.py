@@ -81,9 +81,9 @@ class Server:
         self._state.streams.close()
         self._server.should_exit = True
         await asyncio.wait([self._running], timeout=_LAST_WORDS)
-        for connection in tuple(self._server.server_state.connections):
+        for connection in self.pool:
             # A client that stopped reading: nothing can be flushed to it any more.
-            connection.transport.abort()
+            connection.abort()
         await self._running
         self._running = None
 
