@@ -249,6 +249,7 @@ def test_a_session_that_cannot_be_stored_stops_before_a_record_number_could_be_u
         assert presence.contacts.wait_until(
             lambda: presence.heard(board.device_id) == all_of_them, within=PATIENCE
         )
+        cloud.device(board)  # asked on the cloud's loop: it is through with the last of them
         cloud.core.store.query("PRAGMA query_only=0")
         board.ask(ping(board.next_mid()))
         answered = [message for message in board.inbox.since(position) if message.type is Type.ACK]

@@ -9,6 +9,7 @@ from pathlib import Path
 from hil.clock import Clock, LoopClock, SystemClock
 from hil.cloud.config import CloudConfig
 from hil.cloud.session.meter import Meters
+from hil.cloud.session.traffic import Traffic
 from hil.cloud.state.activity import Activity
 from hil.cloud.state.devicelog import DeviceLog
 from hil.cloud.state.events import EventBus
@@ -38,6 +39,7 @@ class Services:
     activity: Activity
     log: DeviceLog
     presence: Presence
+    traffic: Traffic
 
     @classmethod
     def open(cls, config: CloudConfig, state_dir: Path, clock: Clock | None = None) -> Services:
@@ -71,6 +73,7 @@ class Services:
                 activity=activity,
                 log=DeviceLog(store, activity, config.retention),
                 presence=Presence(clock.time, config.retention.journal),
+                traffic=Traffic(clock.time),
             )
         except BaseException:
             store.close()
