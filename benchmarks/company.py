@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from hil.cloud.state.journal import Journal
 from hil.wire import messages
 from tests.cloud.kits import KITS
 from tests.cloud.scripted_board import ScriptedBoard
@@ -18,6 +19,7 @@ def company(count: int, dial: Dial, *kits: str) -> list[ScriptedBoard]:
     boards = []
     for number in range(count):
         board = ScriptedBoard(KITS[kits[number % len(kits)]], f"50a4{number:020x}")
+        board.inbox = Journal(kept=100)  # what a board remembers must not look like the cloud's
         dial(board)
         boards.append(board)
     return boards
