@@ -7,12 +7,14 @@ import logging
 import os
 import select
 import threading
+from collections import deque
 
 from hil.virtual.kernel.inotify import Inotify
 from hil.virtual.kernel.tty import Tty
 from hil.virtual.kernel.usbdevice import SerialFace
 
 _log = logging.getLogger(__name__)
+_LOOK, _END = b".", b"x"
 
 
 class TtyHub:
@@ -25,6 +27,7 @@ class TtyHub:
         self._by_watch: dict[int, Tty] = {}
         self._by_key: dict[tuple[int, int], Tty] = {}
         self._names: dict[str, Tty] = {}
+        self._new: deque[Tty] = deque()
         self._epoll = select.epoll()
         self._inotify = Inotify()
         self._wake, self._woken = os.pipe2(os.O_CLOEXEC)
@@ -37,7 +40,7 @@ class TtyHub:
 
     def stop(self) -> None:
         """Ends the thread; ttys have been removed before."""
-        os.write(self._woken, b"x")
+        os.write(self._woken, _END)
         self._thread.join(timeout=1)
         for descriptor in (self._wake, self._woken):
             os.close(descriptor)
@@ -54,6 +57,9 @@ class TtyHub:
             self._by_key[tty.key] = tty
             self._by_watch[self._inotify.add(tty.pts)] = tty
         self._epoll.register(tty.master, select.EPOLLIN)
+        # The board hears of it from the hub's thread: whoever plugs it in may hold locks.
+        self._new.append(tty)
+        os.write(self._woken, _LOOK)
         return tty
 
     def remove(self, tty: Tty) -> None:
@@ -74,6 +80,8 @@ class TtyHub:
     def catch_up(self) -> None:
         """Handles opens and closes that have happened: an ioctl must find them done."""
         with self._events:
+            while self._new:
+                self._new.popleft().bound()
             for watch, opened in self._inotify.read():
                 with self._lock:
                     tty = self._by_watch.get(watch)
@@ -87,7 +95,7 @@ class TtyHub:
     def _run(self) -> None:
         while True:
             for descriptor, events in self._epoll.poll():
-                if descriptor == self._wake:
+                if descriptor == self._wake and _END in os.read(descriptor, 4096):
                     return
                 try:
                     self._serve(descriptor, events)
