@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hil.virtual.kernel.kernel import VirtualKernel
+from hil.virtual.kernel.linecoding import LineCoding
 from hil.virtual.kernel.timing import REAL
 from hil.virtual.kernel.usbdevice import SerialFace, Setup, Stall, UsbDevice
 from hil.virtual.launch import launcher
@@ -69,10 +70,10 @@ class EchoSerial(SerialFace):
         self.seen: list[tuple[str, Any]] = []
         self.on_baud: Any = None
 
-    def line_coding(self, baud: int) -> None:
-        self.seen.append(("baud", baud))
+    def line_coding(self, coding: LineCoding) -> None:
+        self.seen.append(("coding", str(coding)))
         if self.on_baud:
-            self.on_baud(baud)
+            self.on_baud(coding.baud)
 
     def modem_lines(self, dtr: bool, rts: bool) -> None:
         self.seen.append(("lines", [dtr, rts]))
