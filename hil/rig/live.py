@@ -53,6 +53,7 @@ class Rig:
         self._taken: Counter[str] = Counter()
         self._good: dict[str, Image] = {}
         self._troubles: dict[str, HilError] = {}
+        self._recorder: Network | None = None
 
     def __enter__(self) -> Rig:
         self.cloud.start()
@@ -69,6 +70,8 @@ class Rig:
             ending.callback(self.cloud.stop)
             ending.callback(self.watcher.stop)
             ending.callback(self.pool.close)
+            if self._recorder is not None:
+                ending.callback(self._recorder.close)
 
     def operations_spent(self) -> dict[str, int]:
         """Data Operations by kind since the rig was opened."""
@@ -187,6 +190,12 @@ class Rig:
                 hint="run inside the virtual rack (`hil rack run -- pytest suites`), or start `hil network serve`",
             )
         return Network.connect(path)
+
+    def recorder(self) -> Network | None:
+        """A lease on the network service for captures alone, the same for the whole run; ``None`` without a service."""
+        if self._recorder is None:
+            self._recorder = self.connect_network()
+        return self._recorder
 
     def _make_board(self, slot: SlotTable, watcher: UsbWatcher) -> CloudBoard:
         return CloudBoard(slot, watcher, self.cloud, self.file)
