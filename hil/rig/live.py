@@ -15,12 +15,14 @@ from hil.cloud.sync.facade import DeviceCloud
 from hil.device.platforms import by_name
 from hil.errors import BoardNotFound, HilError, RigError, UsageError
 from hil.netlab.client import Network
+from hil.rig import locks
 from hil.rig.cloud_board import CloudBoard
 from hil.rig.images import FirmwareStore, Image
 from hil.rig.modes import BoardVanished
 from hil.rig.pool import BoardPool
 from hil.rig.rigfile import RigFile, SlotTable
 from hil.rig.tables import NETWORK_VARIABLE
+from hil.usb import scratch
 from hil.usb.discovery import UsbWatcher
 from hil.usb.transport import NoPermission
 
@@ -57,6 +59,8 @@ class Rig:
         self._recorder: Network | None = None
 
     def __enter__(self) -> Rig:
+        locks.sweep()
+        scratch.sweep()
         self.cloud.start()
         self._started = self.cloud.operations.mark()
         try:

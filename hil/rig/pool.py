@@ -252,7 +252,10 @@ class BoardPool:
             return SlotStatus(place.slot, SlotState.QUARANTINED, place.quarantine, usb)
         if place.lock.held:
             return SlotStatus(place.slot, SlotState.LEASED, "leased by this process", usb)
-        holder = place.lock.holder()
+        try:
+            holder = place.lock.holder()
+        except RigError as error:
+            return SlotStatus(place.slot, SlotState.HELD, f"{error.what}: {error.found}", usb)
         if holder is not None:
             return SlotStatus(place.slot, SlotState.HELD, f"held by {holder}", usb)
         if usb is None:
