@@ -430,6 +430,101 @@ def boards_of_one_hub(steering: Steering) -> Any:
     return found | {"ttys": sorted(port.device for port in names[0])}
 
 
+def triggered(steering: Steering) -> Any:
+    """``udevadm trigger --settle``, and what is there afterwards."""
+    steering.plug("1-1", "cdc")
+    steering.plug("1-2", "dfu", "cafe")
+    events = monitor()
+    status = run(
+        "udevadm", "trigger", "--settle", "--subsystem-match=usb", "--subsystem-match=tty"
+    ).returncode
+    seen = {}
+    while (event := events.poll(0)) is not None:
+        seen[event.sys_name] = [event.action, "SYNTH_UUID" in event.properties, event.get("ID_SERIAL_SHORT")]
+    whole = run("udevadm", "trigger", "--settle").returncode
+    found = pyudev.Context().list_devices(subsystem="usb", DEVTYPE="usb_device")
+    return {
+        "status": [status, whole],
+        "events": seen,
+        "there": sorted([device.sys_name, device.get("ID_SERIAL_SHORT")] for device in found),
+    }
+
+
+def tree(steering: Steering) -> Any:
+    """The directory of a Boron in DFU mode in the words of the recording."""
+    steering.plug("1-4", "boron", "e00fce68c3d4e5f607182930")
+    root = Path("/sys/bus/usb/devices/1-4").resolve()
+    found: dict[str, Any] = {}
+    for path in sorted(root.rglob("*")):
+        name = str(path.relative_to(root))
+        if path.is_symlink():
+            found[name] = "-> " + os.readlink(path)
+        elif path.name == "power":
+            found[name + "/"] = sorted(one.name for one in path.iterdir() if not one.is_symlink())
+        elif path.is_file() and path.parent.name != "power":
+            try:
+                content = "b:" + str(path.read_bytes())[2:-1]
+            except PermissionError:
+                content = "!EACCES"
+            found[name] = [oct(path.stat().st_mode & 0o777), content]
+    return found
+
+
+def written(steering: Steering) -> Any:
+    """Writes to sysfs: each with its errno and with what is there afterwards."""
+    steering.plug("1-1", "cdc")
+    usb_bus = Path("/sys/bus/usb")
+    device = usb_bus / "devices/1-1"
+    found: list[Any] = []
+
+    def state() -> str:
+        present = [one.name for one in Path("/dev").glob("ttyACM*")]
+        present += [one.name for one in (usb_bus / "devices").glob("1-1*")]
+        return " ".join(sorted(present))
+
+    def write(path: Path, text: str) -> None:
+        def to() -> None:
+            with path.open("w") as file:
+                file.write(text)
+
+        name = str(path).removeprefix(str(usb_bus)).removeprefix("/")
+        found.append([name, text, errno_of(to), state()])
+
+    cdc_acm = usb_bus / "drivers/cdc_acm"
+    write(device / "devnum", "7")
+    write(device / "uevent", "explode\n")
+    write(cdc_acm / "unbind", "1-1:1.2")
+    write(cdc_acm / "unbind", "1-1:1.1")
+    write(cdc_acm / "bind", "1-1:1.1")
+    write(cdc_acm / "bind", "1-1:1.0\n")
+    write(cdc_acm / "bind", "1-1:1.0")
+    write(usb_bus / "drivers/usb/unbind", "1-1")
+    write(usb_bus / "drivers_probe", "1-1")
+    write(device / "bConfigurationValue", "3")
+    write(device / "bConfigurationValue", "0")
+    write(device / "bConfigurationValue", "1")
+    write(device / "authorized", "maybe")
+    write(device / "authorized", "0")
+    write(device / "authorized", "1")
+    interface = usb_bus / "devices/1-1:1.0"
+    write(interface / "authorized", "0")
+    write(cdc_acm / "bind", "1-1:1.0")
+    write(interface / "authorized", "1")
+    write(usb_bus / "drivers_probe", "1-1:1.0")
+    write(cdc_acm / "new_id", "2b04")
+    write(usb_bus / "devices/usb1/authorized", "0")
+    write(usb_bus / "drivers/hub/unbind", "1-0:1.0")
+    port = usb_bus / "devices/1-0:1.0/usb1-port1"
+    write(port / "disable", "1")
+    write(port / "disable", "0")
+    write(device / "remove", "1")
+    steering.unplug("1-1")
+    write(usb_bus / "devices/usb1/authorized_default", "0")
+    steering.plug("1-1", "cdc")
+    write(device / "authorized", "1")
+    return found
+
+
 def raw_kernel_events(steering: Steering) -> Any:
     """The kernel's own messages, read from the socket as mdev does."""
     import socket
