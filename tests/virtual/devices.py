@@ -20,6 +20,7 @@ from typing import Any
 from hil.device.platforms import by_name
 from hil.virtual.hardware.descriptors import dfu_face
 from hil.virtual.kernel.kernel import VirtualKernel
+from hil.virtual.kernel.linecoding import LineCoding
 from hil.virtual.kernel.timing import REAL
 from hil.virtual.kernel.usbdevice import SerialFace, Setup, Stall, UsbDevice
 from hil.virtual.launch import launcher
@@ -71,10 +72,10 @@ class EchoSerial(SerialFace):
         self.seen: list[tuple[str, Any]] = []
         self.on_baud: Any = None
 
-    def line_coding(self, baud: int) -> None:
-        self.seen.append(("baud", baud))
+    def line_coding(self, coding: LineCoding) -> None:
+        self.seen.append(("coding", str(coding)))
         if self.on_baud:
-            self.on_baud(baud)
+            self.on_baud(coding.baud)
 
     def modem_lines(self, dtr: bool, rts: bool) -> None:
         self.seen.append(("lines", [dtr, rts]))
@@ -330,4 +331,5 @@ class Steering:
 
 
 if __name__ == "__main__":
-    sys.exit(launcher.run(sys.argv[sys.argv.index("--") + 1 :], compose))
+    command = sys.argv[sys.argv.index("--") + 1 :]
+    sys.exit(launcher.run(command, compose, silence=int(os.environ.get("RACK_SILENCE", "10"))))

@@ -559,6 +559,21 @@ def rack_killed(steering: Steering) -> Any:
     return found
 
 
+def rack_stopped(steering: Steering) -> Any:
+    """SIGSTOP of the rack: who waits for it gets an error in the end."""
+    steering.plug("1-1", "cdc")
+    device = usb.core.find(idVendor=0x2B04)
+    device.ctrl_transfer(0xC0, 0x50, 0, 0, 8)
+    port = serial.Serial("/dev/ttyACM0", timeout=PATIENCE)
+    os.kill(steering.pid(), signal.SIGSTOP)
+    found = {"usb": errno_of(lambda: device.ctrl_transfer(0xC0, 0x50, 0, 0, 8)) is not None}
+
+    def ask_for_lines() -> object:
+        return port.cts
+
+    return found | {"serial": errno_of(ask_for_lines) is not None}
+
+
 def identity(_steering: Steering) -> Any:
     """Who this process is."""
     lines = Path("/proc/self/status").read_text().splitlines()

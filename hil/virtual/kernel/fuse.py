@@ -93,6 +93,7 @@ class FuseServer:
             self._fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         self._since = int(time.time())
         self._threads: list[threading.Thread] = []
+        self._under_way: dict[int, int] = {}  # thread: request
         self._handlers: dict[int, Callable[[Request], bytes]] = {
             Op.INIT: self._init,
             Op.LOOKUP: self._lookup,
@@ -168,6 +169,11 @@ class FuseServer:
             if thread is not threading.current_thread():
                 thread.join(timeout=1)
 
+    @property
+    def under_way(self) -> frozenset[int]:
+        """The requests that are being answered; one that stays among them keeps its caller from ever ending."""
+        return frozenset(self._under_way.copy().values())
+
     # Answers.
 
     def reply(self, unique: int, body: bytes = b"") -> None:
@@ -202,7 +208,9 @@ class FuseServer:
             if not data:
                 return
             _, op, unique, inode, _, _, pid, _ = _HEADER.unpack_from(data)
+            self._under_way[threading.get_ident()] = unique
             self._answer(Request(op, unique, inode, pid, data[_HEADER.size :]))
+            self._under_way.pop(threading.get_ident())
 
     def _answer(self, request: Request) -> None:
         if request.op in (Op.FORGET, Op.BATCH_FORGET):

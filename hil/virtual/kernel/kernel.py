@@ -115,6 +115,11 @@ class VirtualKernel:
         with self.lock:
             return self._ports.setdefault(path, Port(self, path))
 
+    def under_way(self) -> frozenset[int]:
+        """Names of the requests to usbfs that a device has not answered yet."""
+        usbfs: DevUsb | None = getattr(self, "usbfs", None)
+        return usbfs.under_way if usbfs else frozenset()
+
     def close(self) -> None:
         """Unplugs what is plugged and takes the nodes away."""
         with self.lock:

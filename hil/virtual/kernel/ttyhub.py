@@ -19,6 +19,7 @@ from hil.virtual.kernel.tty import Tty
 from hil.virtual.kernel.usbdevice import SerialFace
 
 _log = logging.getLogger(__name__)
+_LOOK, _END = b".", b"x"
 
 
 @dataclass(slots=True)
@@ -41,6 +42,7 @@ class TtyHub:
         self._happened: deque[tuple[Tty, bool]] = deque()
         self._by_key: dict[tuple[int, int], Tty] = {}
         self._names: set[str] = set()
+        self._new: deque[Tty] = deque()
         self._epoll = select.epoll()
         self._inotify = Inotify()
         self._wake, self._woken = os.pipe2(os.O_CLOEXEC)
@@ -53,7 +55,7 @@ class TtyHub:
 
     def stop(self) -> None:
         """Ends the thread; ttys have been removed before."""
-        os.write(self._woken, b"x")
+        os.write(self._woken, _END)
         self._thread.join(timeout=1)
         for descriptor in (self._wake, self._woken):
             os.close(descriptor)
@@ -71,6 +73,9 @@ class TtyHub:
             self._by_key[tty.key] = tty
             self._watched[self._inotify.add(tty.pts)] = _Watched(tty)
         self._epoll.register(tty.master, select.EPOLLIN)
+        # The board hears of it from the hub's thread: whoever plugs it in may hold locks.
+        self._new.append(tty)
+        os.write(self._woken, _LOOK)
         return tty
 
     def remove(self, tty: Tty) -> None:
@@ -94,6 +99,8 @@ class TtyHub:
     def catch_up(self) -> None:
         """Handles opens and closes that have happened: an ioctl must find them done."""
         with self._events:
+            while self._new:
+                self._new.popleft().bound()
             with self._lock:
                 self._look()
             while self._happened:
@@ -123,7 +130,7 @@ class TtyHub:
     def _run(self) -> None:
         while True:
             for descriptor, events in self._epoll.poll():
-                if descriptor == self._wake:
+                if descriptor == self._wake and _END in os.read(descriptor, 4096):
                     return
                 try:
                     self._serve(descriptor, events)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from hil.errors import Signal
+from hil.virtual.kernel.linecoding import LineCoding
 from hil.virtual.kernel.usbconfig import parse_interfaces
 
 TYPE_MASK = 0x60
@@ -80,9 +81,15 @@ class SerialFace:
 
     def __init__(self) -> None:
         self.send = _drop
+        self.coding = LineCoding()
 
-    def line_coding(self, baud: int) -> None:
-        """The host set the line coding (SET_LINE_CODING); ``baud`` in bit/s."""
+    def set_coding(self, coding: LineCoding) -> None:
+        """SET_LINE_CODING: the host's driver sends it when it binds and whenever the line changes."""
+        self.coding = coding
+        self.line_coding(coding)
+
+    def line_coding(self, coding: LineCoding) -> None:
+        """The host set the line coding."""
 
     def modem_lines(self, dtr: bool, rts: bool) -> None:
         """The host set its control lines (SET_CONTROL_LINE_STATE)."""
@@ -122,7 +129,6 @@ class UsbDevice:
         self.configuration = 1
         self.alternate: dict[int, int] = {}
         self.in_ready: Callable[[int], None] = _ignore_endpoint
-        self._line_coding = struct.pack("<IBBB", 9600, 0, 0, 8)
         self._serial_out = bytearray()
         self._serial_lock = threading.Lock()
 
@@ -244,12 +250,11 @@ class UsbDevice:
 
     def _cdc(self, setup: Setup, data: bytes) -> bytes:
         assert self.serial is not None
-        if setup.b_request == _CDC_SET_LINE_CODING and len(data) >= 7:
-            self._line_coding = data[:7]
-            self.serial.line_coding(int.from_bytes(data[:4], "little"))
+        if setup.b_request == _CDC_SET_LINE_CODING and len(data) >= LineCoding.SIZE:
+            self.serial.set_coding(LineCoding.parse(data))
             return b""
         if setup.b_request == _CDC_GET_LINE_CODING:
-            return self._line_coding
+            return self.serial.coding.encode()
         if setup.b_request == _CDC_SET_CONTROL_LINE_STATE:
             self.serial.modem_lines(bool(setup.w_value & 1), bool(setup.w_value & 2))
             return b""
