@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hil.device.platforms import by_name
+from hil.virtual.hardware.descriptors import dfu_face
 from hil.virtual.kernel.kernel import VirtualKernel
 from hil.virtual.kernel.linecoding import LineCoding
 from hil.virtual.kernel.timing import REAL
@@ -188,8 +190,12 @@ class Bench:
         self._go_on = threading.Event()
 
     def plug(self, port: str, kind: str, serial: str = SERIAL) -> None:
-        """``kind`` is cdc (becomes dfu by a 14400 touch) or dfu (becomes cdc by leaving)."""
+        """``kind``: cdc (becomes dfu by a 14400 touch), dfu (becomes cdc by leaving) or boron, one in DFU mode."""
         device: UsbDevice
+        if kind == "boron":
+            face = dfu_face(by_name("boron"), "2.3.1", serial)
+            self.kernel.port(port).attach(UsbDevice(face.device, face.configuration, face.strings))
+            return
         if kind == "cdc":
             device = cdc = CdcDevice(serial)
             cdc.face.on_baud = lambda baud: self._soon(port, "dfu", serial) if baud == 14400 else None

@@ -7,12 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from hil.virtual.kernel.enumerated import Step
+from hil.virtual.kernel.enumerated import Policy, Step
 from hil.virtual.kernel.port import Port
 from hil.virtual.kernel.timing import AT_ONCE, Timing
 from hil.virtual.kernel.udevd import Udevd
 from hil.virtual.kernel.uevents import Uevent
-from hil.virtual.kernel.usbnodes import Controller
+from hil.virtual.kernel.usbnodes import Controller, Node
 
 
 class Ignore:
@@ -41,6 +41,7 @@ class FakeKernel:
     ) -> None:
         self.lock = threading.RLock()
         self.timing = timing
+        self.policy = Policy()
         self.controller = controller or Controller()
         self.sysfs = FakeSysfs()
         self.usbfs = Ignore()
@@ -86,6 +87,9 @@ class FakeKernel:
         else:
             assert delay == 0.0
             port.look()
+
+    def show_device(self, path: str, node: Node | None) -> None:
+        pass
 
     def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)

@@ -88,7 +88,7 @@ class Desk:
 
     @property
     def attachment(self) -> Attachment:
-        known = self.port._known
+        known = self.port.known
         assert known is not None
         return known.attachment
 

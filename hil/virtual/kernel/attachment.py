@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,11 +73,12 @@ class Attachment:
         self.connected = True
         self.holders: dict[int, Holder] = {}
         self.files: set[OpenUsb] = set()
+        self.unauthorized: set[int] = set()  # interfaces that no driver may take
+        self._lost: list[tuple[int, OpenUsb]] = []
         self._port_owners: dict[int, OpenUsb] = {}
         self._bindings = bindings
         self._control_lock = threading.RLock()
         self._settings = parse_interfaces(device.configuration_descriptor)
-        self._gone: list[Callable[[], None]] = []
 
     @property
     def descriptors(self) -> bytes:
@@ -110,12 +110,17 @@ class Attachment:
         if not self.present:
             raise NoAnswer("the cable is pulled")
 
+    @property
+    def _active(self) -> list[Interface]:
+        """The settings that the device has now: none while it is not configured."""
+        return self._settings if self.device.configuration else []
+
     def has_interface(self, interface: int) -> bool:
-        return any(one.number == interface for one in self._settings)
+        return any(one.number == interface for one in self._active)
 
     def setting(self, interface: int, alternate: int) -> Interface | None:
         """The alternate setting, or ``None`` when the device has no such."""
-        for one in self._settings:
+        for one in self._active:
             if (one.number, one.alternate) == (interface, alternate):
                 return one
         return None
@@ -124,7 +129,7 @@ class Attachment:
         """The interface that ``address`` belongs to now. Raises ``OSError`` ENOENT, EINVAL for what is no address."""
         if address & ~0x8F:
             raise OSError(errno.EINVAL, f"no endpoint address {address:#x}")
-        for one in self._settings:
+        for one in self._active:
             if one.alternate != self.device.alternate.get(one.number, 0):
                 continue
             if any(endpoint.address == address for endpoint in one.endpoints):
@@ -133,7 +138,7 @@ class Attachment:
 
     def endpoint_type(self, address: int) -> int:
         """2 bulk, 3 interrupt... of an endpoint that ``interface_of_endpoint`` found."""
-        for one in self._settings:
+        for one in self._active:
             for endpoint in one.endpoints:
                 if endpoint.address == address:
                     return endpoint.type
@@ -162,6 +167,8 @@ class Attachment:
                 raise OSError(errno.ENOENT, f"no interface {interface}")
             if holder is not None:
                 raise OSError(errno.EBUSY, f"interface {interface} is held by {self.driver_of(interface)}")
+            if interface in self.unauthorized:
+                raise OSError(errno.ENODEV, f"interface {interface} is not authorized")
             self.holders[interface] = file
             self._bindings.show_claim(self, interface, True)
 
@@ -179,14 +186,23 @@ class Attachment:
     def disconnect_driver(self, interface: int) -> None:
         """Unbinds whoever holds ``interface``. Raises ``OSError`` ENODATA when nobody does."""
         with self.lock:
-            holder = self.holders.get(interface)
-            if holder is None:
+            if self.holders.get(interface) is None:
                 raise OSError(errno.ENODATA, f"no driver on interface {interface}")
-            if isinstance(holder, str):
-                self._bindings.unbind_driver(self, interface)
-                return
-            self.release(holder, interface)
-        holder.lost_interface(interface)
+            self._bindings.unbind_driver(self, interface)
+        self.tell_lost()
+
+    def drop_holder(self, interface: int) -> None:
+        """Nobody holds ``interface`` any more; a file that did hears of it by ``tell_lost``."""
+        holder = self.holders.pop(interface, None)
+        if holder is not None and not isinstance(holder, str):
+            self._lost.append((interface, holder))
+
+    def tell_lost(self) -> None:
+        """Files hear which claims were taken from them. Without the lock, for their transfers end."""
+        with self.lock:
+            lost, self._lost = self._lost, []
+        for interface, file in lost:
+            file.lost_interface(interface)
 
     def connect_driver(self, interface: int) -> bool:
         """Lets the kernel's driver take ``interface`` again. Raises ``OSError`` EBUSY when it is held."""
@@ -197,11 +213,10 @@ class Attachment:
 
     def reset(self) -> None:
         """USBDEVFS_RESET. Raises ``OSError`` ENODEV."""
-        with self.lock:
-            held = [(number, file) for number, file in self.holders.items() if not isinstance(file, str)]
-        self._bindings.reset_device(self)
-        for interface, file in held:
-            file.lost_interface(interface)
+        try:
+            self._bindings.reset_device(self)
+        finally:
+            self.tell_lost()
 
     def claim_port(self, file: OpenUsb, port: int) -> None:
         """Gives the hub's ``port`` to ``file``. Raises ``OSError`` EINVAL or EBUSY."""

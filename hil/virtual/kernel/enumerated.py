@@ -7,12 +7,14 @@ Everything here runs with the kernel's lock held.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from hil.virtual.kernel import cdcacm, usbnodes
+from hil.virtual.kernel import cdcacm, usbattributes, usbnodes
 from hil.virtual.kernel.attachment import Attachment
 from hil.virtual.kernel.cdcacm import Function
+from hil.virtual.kernel.control import Control
 from hil.virtual.kernel.devusb import DevUsb
 from hil.virtual.kernel.sysfs import Sysfs
 from hil.virtual.kernel.timing import Timing
@@ -37,6 +39,25 @@ class Step:
     late: bool = False
 
 
+@dataclass(slots=True)
+class Policy:
+    """What the bus does with a device that comes: look for drivers (``drivers_autoprobe``), let it and its interfaces
+    be used (``authorized_default``, ``interface_authorized_default`` of the root hub).
+    """
+
+    autoprobe: bool = True
+    devices: int = 1
+    interfaces: bool = True
+
+
+class Files(Protocol):
+    """The files of a device that can be written."""
+
+    def of_device(self) -> dict[str, Control]: ...
+
+    def of_interface(self, number: int) -> dict[str, Control]: ...
+
+
 class Bus(Protocol):
     """What a port needs of the kernel it belongs to. All but ``lock`` is used with the lock held."""
 
@@ -45,6 +66,9 @@ class Bus(Protocol):
 
     @property
     def timing(self) -> Timing: ...
+
+    @property
+    def policy(self) -> Policy: ...
 
     @property
     def controller(self) -> Controller: ...
@@ -67,15 +91,22 @@ class Bus(Protocol):
     def announce(self, steps: list[Step]) -> None:
         """Send the events of ``steps``."""
 
+    def change(self, known: Enumerated, action: Callable[[], list[Step]]) -> None:
+        """Run ``action`` on a device with the lock held and announce; without the lock. Raises ``OSError`` ENODEV."""
+
 
 class Enumerated:
-    """One device on the bus."""
+    """One device on the bus. ``files`` are set before it appears."""
+
+    files: Files
 
     def __init__(self, bus: Bus, attachment: Attachment, place: Place) -> None:
+        attachment.device.configuration = 0
         self.attachment = attachment
         self.place = place
         self.node = usbnodes.device_node(attachment.device, place)
         self.interfaces: dict[int, Node] = {}
+        self.authorized = bus.policy.devices != 0
         self._bus = bus
         self._ttys: dict[int, tuple[Tty, Node]] = {}
 
@@ -86,18 +117,31 @@ class Enumerated:
     # Coming and going.
 
     def appear(self) -> list[Step]:
-        """The device and its interfaces come, drivers take them."""
+        """The device comes, and with its driver the interfaces and theirs."""
+        self.node.controls = self.files.of_device()
         self._bus.sysfs.add(self.node)
         steps = [Step(self.node, self.node.event("add"))]
-        steps += self.configure()
+        return [*steps, *(self.bind() if self._bus.policy.autoprobe else [])]
+
+    def bind(self) -> list[Step]:
+        """The driver of all USB devices takes this one: it chooses a configuration for a device that may be used."""
+        steps = self.configure(self.device.configuration_descriptor[5]) if self.authorized else []
         self._bus.sysfs.bind(self.node, "usb")
         return [*steps, Step(self.node, self.node.event("bind", driver="usb"), 6)]
 
+    def unbind(self) -> list[Step]:
+        """That driver lets go of it."""
+        steps = self.configure(0)
+        self._bus.sysfs.bind(self.node, None)
+        return [*steps, self._farewell("unbind")]
+
+    def _farewell(self, action: str) -> Step:
+        return Step(self.node, self.node.event(action), 4, late=not self.attachment.connected)
+
     def leave(self) -> list[Step]:
         """Drivers let go, interfaces and device go."""
-        steps = self.unconfigure()
-        for action in ("unbind", "remove"):
-            steps.append(Step(self.node, self.node.event(action), 4, late=True))
+        steps = self.unbind() if self.node.driver else self.configure(0)
+        steps.append(self._farewell("remove"))
         self._bus.sysfs.remove(self.node)
         return steps
 
@@ -109,38 +153,51 @@ class Enumerated:
         if self.device.serial is not None:
             self.device.serial.send = _drop
 
-    def configure(self) -> list[Step]:
-        """The interfaces appear."""
-        functions = self._functions()
-        control = {function.control.number: function for function in functions}
-        claimed = {function.data.number for function in functions if function.data}
-        steps: list[Step] = []
-        for interface in usbnodes.interfaces_of(self.device):
-            number = interface.number
-            node = self.interfaces[number] = usbnodes.interface_node(self.device, self.place, interface)
-            self._bus.sysfs.add(node)
-            early = cdcacm.DRIVER if number in claimed else None
-            steps.append(Step(node, node.event("add", driver=early), 2 if number in control else 1))
-            if number in control:
-                tty, bound = self._take(control[number])
-                steps += [tty, bound]
-            elif driver := self.device.interface_drivers.get(number):
-                self.attachment.holders[number] = driver
-                self._bus.sysfs.bind(node, driver)
-                steps.append(Step(node, node.event("bind", driver=driver), 4))
+    def configure(self, value: int) -> list[Step]:
+        """The device's interfaces go; with a ``value`` other than 0 those of that configuration come."""
+        steps = self._take_interfaces_away()
+        self.device.configuration = value
+        self.device.alternate.clear()
+        if value:
+            for interface in usbnodes.interfaces_of(self.device):
+                steps += self._add_interface(interface)
+        self._bus.sysfs.rewrite(self.node, usbattributes.of_configuration(self.device))
         return steps
 
-    def unconfigure(self) -> list[Step]:
-        """The interfaces go."""
+    def _add_interface(self, interface: Interface) -> list[Step]:
+        """An interface appears and its driver takes it; cdc_acm takes a data interface with its control interface."""
+        number = interface.number
+        node = self.interfaces[number] = usbnodes.interface_node(self.device, self.place, interface)
+        node.controls = self.files.of_interface(number)
+        if not self._bus.policy.interfaces:
+            self.attachment.unauthorized.add(number)
+        self._bus.sysfs.add(node)
+        early = self.attachment.holders.get(number)
+        function = self._function_of(number)
+        control = function is not None and function.control.number == number
+        steps = [Step(node, node.event("add", driver=str(early) if early else None), 2 if control else 1)]
+        if early is None and not (self._bus.policy.autoprobe and self._bus.policy.interfaces):
+            return steps
+        if function is not None and control:
+            return [*steps, *self._take(function)]
+        driver = early or (None if function else self.device.interface_drivers.get(number))
+        if isinstance(driver, str):
+            self.attachment.holders[number] = driver
+            self._bus.sysfs.bind(node, driver)
+            steps.append(Step(node, node.event("bind", driver=driver), 4))
+        return steps
+
+    def _take_interfaces_away(self) -> list[Step]:
         steps: list[Step] = []
         bound = set(self.attachment.holders)
         for number, node in self.interfaces.items():
             steps += self.release(number)
-            late = number in bound
-            steps.append(Step(node, node.event("remove"), 3 if late else 1, late=late))
+            late = number in bound and not self.attachment.connected
+            steps.append(Step(node, node.event("remove"), 3 if number in bound else 1, late=late))
         for node in self.interfaces.values():
             self._bus.sysfs.remove(node)
         self.interfaces.clear()
+        self.attachment.unauthorized.clear()
         return steps
 
     # Drivers.
@@ -160,23 +217,29 @@ class Enumerated:
         function = self._function_of(number)
         if function is None or function.control.number != number:
             return []
-        if any(one in self.attachment.holders for one in function.numbers):
+        if any(
+            one in self.attachment.holders or one in self.attachment.unauthorized for one in function.numbers
+        ):
             return []
-        tty, bound = self._take(function)
+        steps = self._take(function)
         if function.data is None:
-            return [tty, bound]
+            return steps
         data = self.interfaces[function.data.number]
         self._bus.sysfs.bind(data, cdcacm.DRIVER)
-        return [Step(data, data.event("bind", driver=cdcacm.DRIVER)), tty, bound]
+        return [Step(data, data.event("bind", driver=cdcacm.DRIVER)), *steps]
 
-    def _take(self, function: Function) -> tuple[Step, Step]:
+    def probe_all(self) -> list[Step]:
+        """Offers every free interface."""
+        return [step for number in self.interfaces for step in self.probe(number)]
+
+    def _take(self, function: Function) -> list[Step]:
         """cdc_acm takes ``function``: a tty appears."""
         for number in function.numbers:
             self.attachment.holders[number] = cdcacm.DRIVER
         node = self.interfaces[function.control.number]
         self._bus.sysfs.bind(node, cdcacm.DRIVER)
         tty = self._add_tty(function.control)
-        return Step(tty, tty.event("add"), 3), Step(node, node.event("bind", driver=cdcacm.DRIVER), 5)
+        return [Step(tty, tty.event("add"), 3), Step(node, node.event("bind", driver=cdcacm.DRIVER), 5)]
 
     def _add_tty(self, interface: Interface) -> Node:
         assert self.device.serial is not None
@@ -198,7 +261,7 @@ class Enumerated:
         return [Step(node, node.event("remove")), *map(self._unbind, numbers)]
 
     def _unbind(self, number: int) -> Step:
-        self.attachment.holders.pop(number, None)
+        self.attachment.drop_holder(number)
         node = self.interfaces[number]
         self._bus.sysfs.bind(node, None)
         return Step(node, node.event("unbind"), 2, late=not self.attachment.connected)

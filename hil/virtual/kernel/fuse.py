@@ -12,6 +12,7 @@ import os
 import stat
 import struct
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -37,6 +38,7 @@ class Op(IntEnum):
     LOOKUP = 1
     FORGET = 2
     GETATTR = 3
+    SETATTR = 4
     OPEN = 14
     READ = 15
     WRITE = 16
@@ -68,11 +70,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Inode:
-    """A directory or a file, owned by this process's user."""
+    """A directory or a file, owned by this process's user. ``permissions`` are those of a file."""
 
     number: int
     is_directory: bool
     size: int = 0
+    permissions: int = 0o664
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +91,14 @@ class FuseServer:
         self._mountpoint = mountpoint
         with step("open /dev/fuse"):
             self._fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        self._since = int(time.time())
         self._threads: list[threading.Thread] = []
         self._under_way: dict[int, int] = {}  # thread: request
         self._handlers: dict[int, Callable[[Request], bytes]] = {
             Op.INIT: self._init,
             Op.LOOKUP: self._lookup,
-            Op.GETATTR: lambda request: (
-                struct.pack("<QII", 0, 0, 0) + self._attributes(self.inode(request.inode))
-            ),
+            Op.GETATTR: self._getattr,
+            Op.SETATTR: self._getattr,  # who opens for writing may cut the file before
             Op.OPENDIR: lambda _request: struct.pack("<QII", 0, 0, 0),
             Op.READDIR: self._readdir,
             Op.STATFS: lambda _request: struct.pack(
@@ -103,7 +106,6 @@ class FuseServer:
             ),
             Op.OPEN: self._open,
             Op.READ: self._read,
-            Op.WRITE: _not_for_this_file,
             Op.FSYNC: _not_for_this_file,
             Op.RELEASE: self._release,
             Op.POLL: self._poll,
@@ -138,6 +140,10 @@ class FuseServer:
         """Answers by ``reply_ioctl`` or ``reply_error``, now or later."""
         self.reply_error(request.unique, errno.ENOTTY)
 
+    def write(self, request: Request) -> None:
+        """Answers by ``reply_write`` or ``reply_error``, now or later."""
+        self.reply_error(request.unique, errno.EINVAL)
+
     def interrupt(self, unique: int) -> bool:
         """A signal reached the caller of ``unique``. False when that request has not begun."""
         return bool(unique)
@@ -150,7 +156,8 @@ class FuseServer:
         with step(f"mount fuse on {self._mountpoint}"):
             linux.mount("vusb", str(self._mountpoint), "fuse", linux.MS_NOSUID | linux.MS_NODEV, options)
         for number in range(_WORKERS):
-            thread = threading.Thread(target=self._serve, name=f"usbfs-{number}", daemon=True)
+            name = f"{self._mountpoint.name}-{number}"
+            thread = threading.Thread(target=self._serve, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
 
@@ -177,6 +184,9 @@ class FuseServer:
 
     def reply_ioctl(self, unique: int, result: int) -> None:
         self.reply(unique, struct.pack("<iIII", result, 0, 0, 0))
+
+    def reply_write(self, unique: int, count: int) -> None:
+        self.reply(unique, struct.pack("<II", count, 0))
 
     def notify_poll(self, wakeup: int) -> None:
         """Wakes those who poll the file that ``wakeup`` came with."""
@@ -210,8 +220,8 @@ class FuseServer:
             if not self.interrupt(target):
                 self.reply_error(request.unique, errno.EAGAIN)
             return
-        if request.op == Op.IOCTL:
-            self.ioctl(request)
+        if request.op in (Op.IOCTL, Op.WRITE):
+            (self.ioctl if request.op == Op.IOCTL else self.write)(request)
             return
         handler = self._handlers.get(request.op)
         if handler is None:
@@ -230,11 +240,27 @@ class FuseServer:
         _, _, readahead, _ = struct.unpack_from("<IIII", request.body)
         return struct.pack("<IIIIHHIIHHI28x", 7, 31, readahead, 0, 16, 12, _MAX_WRITE, 1, 32, 0, 0)
 
+    def _getattr(self, request: Request) -> bytes:
+        return struct.pack("<QII", 0, 0, 0) + self._attributes(self.inode(request.inode))
+
     def _attributes(self, inode: Inode) -> bytes:
-        mode = stat.S_IFDIR | 0o755 if inode.is_directory else stat.S_IFREG | 0o664
+        mode = stat.S_IFDIR | 0o755 if inode.is_directory else stat.S_IFREG | inode.permissions
         owner = os.getuid(), os.getgid()
         return struct.pack(
-            "<6Q10I", inode.number, inode.size, 0, 0, 0, 0, 0, 0, 0, mode, 1, *owner, 0, _FS_BLOCK, 0
+            "<6Q10I",
+            inode.number,
+            inode.size,
+            0,
+            *3 * (self._since,),
+            0,
+            0,
+            0,
+            mode,
+            1,
+            *owner,
+            0,
+            _FS_BLOCK,
+            0,
         )
 
     def _lookup(self, request: Request) -> bytes:
@@ -278,5 +304,5 @@ class FuseServer:
 
 
 def _not_for_this_file(_request: Request) -> bytes:
-    """write(2) and fsync(2), which these character devices do not have."""
+    """fsync(2), which neither character devices nor sysfs have."""
     raise OSError(errno.EINVAL, "not for this file")

@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hil.errors import UsageError
-from hil.virtual.kernel import namespaces, usbnodes
-from hil.virtual.kernel.attachment import Attachment, Way
+from hil.virtual.kernel import namespaces
+from hil.virtual.kernel.attributefiles import AttributeFiles
 from hil.virtual.kernel.devusb import DevUsb
-from hil.virtual.kernel.enumerated import Step
+from hil.virtual.kernel.drivers import UsbDrivers
+from hil.virtual.kernel.enumerated import Enumerated, Policy, Step
+from hil.virtual.kernel.hubface import show_hub
 from hil.virtual.kernel.hubthread import HubThread
 from hil.virtual.kernel.port import Port
+from hil.virtual.kernel.reannounce import asked_event
 from hil.virtual.kernel.roothub import MOST_PORTS, RootHub
 from hil.virtual.kernel.seccomp import TtyCalls
 from hil.virtual.kernel.sysfs import Sysfs
 from hil.virtual.kernel.timing import AT_ONCE, Timing
 from hil.virtual.kernel.ttyhub import TtyHub
+from hil.virtual.kernel.udevcontrol import UdevControl
 from hil.virtual.kernel.udevd import Udevd
 from hil.virtual.kernel.udevdb import UdevDatabase
 from hil.virtual.kernel.uevents import UeventSocket
-from hil.virtual.kernel.usbnodes import Controller, Place
+from hil.virtual.kernel.usbnodes import Controller, Node
 
 PORTS = 8  # unless more are asked for
 _BUS = 1
@@ -46,8 +50,8 @@ class VirtualKernel:
         self.ports = PORTS
         self.lock = threading.RLock()
         self.timing = AT_ONCE
+        self.policy = Policy()
         self.controller = Controller()
-        self.sysfs = Sysfs()
         self._ports: dict[str, Port] = {}
         self._devnums: set[int] = {1}
         self._last_devnum = 1
@@ -72,9 +76,29 @@ class VirtualKernel:
         self.calls = TtyCalls(self.ttys)
         self._events = UeventSocket()
         self._udevd = Udevd(UdevDatabase(), self._events.send_udev)
+        self._udev_control = UdevControl()
+        self._files = AttributeFiles()
+        self.sysfs = Sysfs(self._files, self._reannounce)
         self.usbfs.start()
         self.ttys.start()
-        self._add_root_hub()
+        self._files.start()
+        self._show_hub()
+
+    def _show_hub(self) -> None:
+        bus = self.controller.bus
+        self.hub = RootHub(self.ports, self.controller.id_path.removeprefix("pci-"), self._devnum_on)
+        self._hub_face = show_hub(
+            self.sysfs,
+            self.controller,
+            self.hub,
+            self.lock,
+            self.policy,
+            lambda number: self.port(f"{bus}-{number}"),
+        )
+        for node in (*self._hub_face.nodes, *self.sysfs.network_nodes()):
+            self._udevd.know(node)
+        self.usbfs.add(self._hub_face.attachment)
+        UsbDrivers(self).show(self.sysfs)
 
     def take_time(self, timing: Timing) -> None:
         """From here on plugging takes as long as ``timing`` says; what was plugged before was there at the start."""
@@ -105,7 +129,9 @@ class VirtualKernel:
         for port in list(self._ports.values()):
             port.detach()
         self.usbfs.stop()
+        self._files.stop()
         self.ttys.stop()
+        self._udev_control.close()
         self._events.close()
 
     # What ports use (port.Bus), with ``lock`` held.
@@ -138,43 +164,38 @@ class VirtualKernel:
     def pause(self, seconds: float) -> None:
         self._hub_thread.pause(seconds)
 
-    def _add_root_hub(self) -> None:
-        """The hub is there from the start: nobody can listen yet, so no events."""
-        bus_info = self.controller.id_path.removeprefix("pci-")
-        self.hub = RootHub(self.ports, bus_info, self._devnum_on)
-        place = Place(self.controller, f"usb{self.controller.bus}", 1)
-        self.sysfs.add_controller(self.controller)
-        node = usbnodes.device_node(self.hub, place)
-        self.sysfs.add(node)
-        self._udevd.know(node)
-        self.sysfs.bind(node, "usb")
-        attachment = Attachment(self.hub, 1, _HubBindings(), self.lock, Way(self.controller.bus))
-        for interface in usbnodes.interfaces_of(self.hub):
-            child = usbnodes.interface_node(self.hub, place, interface)
-            self.sysfs.add(child)
-            self._udevd.know(child)
-            self.sysfs.bind(child, "hub")
-            attachment.holders[interface.number] = "hub"
-        self.usbfs.add(attachment)
+    def show_device(self, path: str, node: Node | None) -> None:
+        self._hub_face.show_device(self.sysfs, _number_of(path), node)
+
+    # What the drivers' files use (drivers.Devices).
+
+    @property
+    def root_hub_nodes(self) -> list[Node]:
+        return self._hub_face.nodes
+
+    def enumerated(self) -> list[Enumerated]:
+        """The devices on the bus."""
+        with self.lock:
+            return [port.known for port in self._ports.values() if port.known is not None]
+
+    def change(self, known: Enumerated, action: Callable[[], list[Step]]) -> None:
+        """Runs ``action`` with the lock held and sends its events. Raises ``OSError`` ENODEV for one that has left."""
+        with self.lock:
+            if not known.attachment.connected:
+                raise OSError(errno.ENODEV, "unplugged")
+            self.announce(action())
+        known.attachment.tell_lost()
+
+    def _reannounce(self, node: Node, text: str) -> None:
+        event = asked_event(node, text)
+        with self.lock:
+            self.announce([Step(node, event)])
 
     def _devnum_on(self, number: int) -> int:
         port = self._ports.get(f"{self.controller.bus}-{number}")
         return port.devnum if port is not None else 0
 
 
-class _HubBindings:
-    """The hub's driver stays bound: nobody may take it, for the bus would go with it."""
-
-    def unbind_driver(self, attachment: Attachment, interface: int) -> None:
-        raise PermissionError(
-            1, f"the root hub keeps its driver on interface {interface} of device {attachment.devnum}"
-        )
-
-    def probe_driver(self, attachment: Attachment, interface: int) -> bool:
-        return attachment.driver_of(interface) is not None
-
-    def show_claim(self, attachment: Attachment, interface: int, claimed: bool) -> None:
-        """Never happens while the driver is bound."""
-
-    def reset_device(self, attachment: Attachment) -> None:
-        raise OSError(errno.EISDIR, f"the root hub, device {attachment.devnum}, is not reset")
+def _number_of(path: str) -> int:
+    """The port's number on its hub."""
+    return int(path.rpartition("-")[2])

@@ -14,9 +14,10 @@ from typing import Protocol
 
 from hil.errors import UsageError
 from hil.virtual.kernel.attachment import Attachment, Way
+from hil.virtual.kernel.devicefiles import DeviceFiles
 from hil.virtual.kernel.enumerated import Bus, Enumerated
 from hil.virtual.kernel.usbdevice import UsbDevice
-from hil.virtual.kernel.usbnodes import Place
+from hil.virtual.kernel.usbnodes import Node, Place
 
 
 class Hub(Bus, Protocol):
@@ -24,6 +25,9 @@ class Hub(Bus, Protocol):
 
     def changed(self, port: Port, delay: float = 0.0) -> None:
         """Have ``port.look`` called, in ``delay`` seconds. Without the lock."""
+
+    def show_device(self, path: str, node: Node | None) -> None:
+        """Have the directory of port ``path`` lead to its device, or to none. With the lock."""
 
     def pause(self, seconds: float) -> None:
         """Let real time pass; ends early when the kernel goes down. Without the lock."""
@@ -44,7 +48,9 @@ class Port:
         self._kernel = kernel
         self._cable: _Cable | None = None
         self._unplugged = 0.0  # monotonic seconds
-        self._known: Enumerated | None = None
+        self.known: Enumerated | None = None
+        self.disabled = False
+        self._removed: _Cable | None = None
 
     @property
     def attached(self) -> UsbDevice | None:
@@ -55,7 +61,7 @@ class Port:
     @property
     def devnum(self) -> int:
         """The number of the device on the port, 0 for none."""
-        known = self._known
+        known = self.known
         return known.attachment.devnum if known else 0
 
     def attach(self, device: UsbDevice) -> None:
@@ -77,8 +83,8 @@ class Port:
             if cable is None:
                 return
             self._unplugged = time.monotonic()
-            if self._known is not None:
-                self._known.vanish()
+            if self.known is not None:
+                self.known.vanish()
         self._kernel.changed(self)
         cable.device.on_detached()
 
@@ -88,8 +94,8 @@ class Port:
         """Brings what programs see in line with what is plugged in."""
         kernel = self._kernel
         with kernel.lock:
-            if self._known is not None and not self._known.attachment.present:
-                self._disconnect(self._known)
+            if self.known is not None and not self.known.attachment.present:
+                self._disconnect(self.known)
             settled = self._unplugged + kernel.timing.recovery - time.monotonic()
         if settled > 0:
             # Other ports come first.
@@ -107,7 +113,8 @@ class Port:
     def _waiting(self) -> _Cable | None:
         """What is plugged in and not enumerated."""
         with self._kernel.lock:
-            return self._cable if self._known is None else None
+            off = self.known is not None or self.disabled or self._cable is self._removed
+            return None if off else self._cable
 
     def _connect(self, cable: _Cable) -> bool:
         kernel = self._kernel
@@ -117,18 +124,40 @@ class Port:
             place = Place(kernel.controller, self.path, kernel.next_devnum())
             way = Way(kernel.controller.bus, (int(self.path.rpartition("-")[2]),))
             attachment = Attachment(cable.device, place.devnum, self, kernel.lock, way)
-            self._known = Enumerated(kernel, attachment, place)
+            known = self.known = Enumerated(kernel, attachment, place)
+            known.files = DeviceFiles(kernel, known, lambda: self._remove(known))
             kernel.usbfs.add(attachment)
-            kernel.announce(self._known.appear())
+            steps = known.appear()
+            kernel.show_device(self.path, known.node)
+            kernel.announce(steps)
         return True
 
     def _disconnect(self, known: Enumerated) -> None:
         kernel = self._kernel
-        self._known = None
+        self.known = None
+        kernel.show_device(self.path, None)
         kernel.usbfs.remove(known.attachment)
         known.attachment.disconnect()
         kernel.announce(known.leave())
         kernel.free_devnum(known.place.devnum)
+
+    # What the files of sysfs ask for.
+
+    def disable(self, disabled: bool) -> None:
+        """A disabled port has no device, whatever is plugged in."""
+        with self._kernel.lock:
+            self.disabled = disabled
+            if disabled and self.known is not None:
+                self._disconnect(self.known)
+        if not disabled:
+            self._kernel.changed(self)
+
+    def _remove(self, known: Enumerated) -> None:
+        """The device leaves the bus and stays on its cable; it comes back when it is plugged in again."""
+        with self._kernel.lock:
+            if self.known is known:
+                self._removed = self._cable
+                self._disconnect(known)
 
     # What usbfs asks for (attachment.Bindings).
 
@@ -170,5 +199,5 @@ class Port:
             kernel.announce([step for number in held for step in known.probe(number)])
 
     def _current(self, attachment: Attachment) -> Enumerated | None:
-        known = self._known
+        known = self.known
         return known if known and known.attachment is attachment else None

@@ -32,5 +32,5 @@ class Timing:
 
 AT_ONCE = Timing()
 REAL = Timing(
-    debounce=0.1, enumeration=0.34, recovery=0.17, reset=0.28, rules=0.012, rule=0.006, farewell=0.12
+    debounce=0.1, enumeration=0.36, recovery=0.18, reset=0.28, rules=0.012, rule=0.006, farewell=0.12
 )
