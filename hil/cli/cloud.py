@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from hil.cli import cloud_devices, cloud_point
+from hil.cli import cloud_devices, cloud_point, cloud_register
 from hil.cli.livelog import Follower
-from hil.cli.options import one_message
+from hil.cli.options import ASK, asked_password, one_message
 from hil.cli.screen import Screen, facts_of, token_of
 from hil.cli.until_signal import stopping
 from hil.clock import Clock
@@ -39,7 +39,16 @@ _RETENTION = Retention()
 @click.option("--http-port", default=8080, show_default=True, help="For particle-cli and the like.")
 @click.option("--no-http", is_flag=True, help="Leave the HTTP API out.")
 @click.option("--owner", default="hil", show_default=True, help="Whose the devices are unless told.")
-@click.option("--password", help="Lets OWNER log in with it; default: only the token printed below.")
+@click.option(
+    "--password",
+    is_flag=False,
+    flag_value=ASK,
+    default=None,
+    envvar="HIL_CLOUD_PASSWORD",
+    show_envvar=True,
+    help="Lets OWNER log in. Without a value it is asked for, or read from a pipe: others see command lines. "
+    "Default: only the token printed below.",
+)
 @click.option(
     "--trust-first-use", is_flag=True, help="Take an unknown device with the first key it shows as its own."
 )
@@ -114,6 +123,7 @@ def command(
         # `hil cloud --state X devices` is as good as `hil cloud devices --state X`.
         context.default_map = {name: {"state": state} for name in command.commands}
         return
+    password = asked_password(owner) if password == ASK else password
     config = CloudConfig(
         state_dir=state,
         host=host,
@@ -129,7 +139,7 @@ def command(
     _run(config, state, password, Screen(as_json=as_json, quiet=quiet), movable_clock)
 
 
-for _subcommand in (cloud_devices.register, cloud_devices.devices, cloud_devices.keys, cloud_point.point):
+for _subcommand in (cloud_register.register, cloud_devices.devices, cloud_devices.keys, cloud_point.point):
     command.add_command(_subcommand)
 
 

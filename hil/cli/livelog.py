@@ -5,11 +5,12 @@ Text from outside (names, data, reasons) never reaches a terminal as it is: what
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -24,6 +25,7 @@ from hil.cloud.state.happenings import (
     Happening,
     Joined,
     Left,
+    Measured,
     Noted,
     Published,
     Trouble,
@@ -37,6 +39,15 @@ MOST_BEHIND = 10_000  # entries
 _LONGEST = 60  # characters of data, an argument or a value
 _WHO, _WHAT, _WORDS = 14, 9, 56  # widths of columns
 _ARRIVALS = {"hello": "new session from", "resume": "resumes its session from", "moved": "moved to"}
+_FIRST_VITALS = (
+    "uptime",
+    "free_memory",
+    "used_ram",
+    "signal_strength_value",
+    "rssi",
+    "round_trip_ms",
+    "battery_charge",
+)
 _COLOURS = {
     Joined: "green",
     Left: "yellow",
@@ -156,8 +167,20 @@ def _words(entry: Entry) -> str:
             return printable(f"dials {host}, not this cloud; point it here: {command}")
         case Billed(cause):
             return printable(cause)
+        case Measured(values):
+            return _vitals(values)
         case Noted(text) | Trouble(text):
             return printable(text)
+
+
+def _vitals(values: Mapping[str, int | None]) -> str:
+    """What people look at first, and how many others there are; the whole of it is in the event and with --json."""
+    first = {name: values[name] for name in _FIRST_VITALS if name in values}
+    shown = first or dict(itertools.islice(values.items(), len(_FIRST_VITALS)))
+    said = [f"{name} {'failed' if value is None else value}" for name, value in shown.items()]
+    if more := len(values) - len(shown):
+        said.append(f"{more} more")
+    return printable(", ".join(said) or "none")
 
 
 def _progress(what: Updated) -> str:

@@ -12,10 +12,8 @@ import click
 
 from hil.cli.livelog import Follower, printable, renderer
 from hil.cloud.state.happenings import Trouble
-from hil.cloud.state.users import Users
+from hil.cloud.state.users import HARNESS_CLIENT, Users
 from hil.cloud.sync.facade import DeviceCloud
-
-_TOKEN_CLIENT = "hil cloud"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +56,8 @@ class Screen:
 
 def token_of(users: Users, owner: str) -> str:
     """The same token at every start: scripts hold on to it."""
-    kept = (token for token in users.tokens_of(users.ensure(owner)) if token.client == _TOKEN_CLIENT)
-    found = next(kept, None) or users.issue_token(owner, 0, client=_TOKEN_CLIENT)
+    kept = (token for token in users.tokens_of(users.ensure(owner)) if token.client == HARNESS_CLIENT)
+    found = next(kept, None) or users.issue_token(owner, 0, client=HARNESS_CLIENT)
     return found.token
 
 

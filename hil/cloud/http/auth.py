@@ -17,7 +17,7 @@ from hil.cloud.http.call import Call, basic_user, log_in, signed_in
 from hil.cloud.http.errors import ApiError, bad_request
 from hil.cloud.http.shapes import iso_time, radio_of
 from hil.cloud.http.state import state_of
-from hil.cloud.state.users import Token, Users
+from hil.cloud.state.users import HARNESS_CLIENT, Token, Users
 from hil.device.platforms import Radio
 
 MAX_LIFETIME = 10 * 365 * 86_400  # seconds; what is longer is a mistake
@@ -50,13 +50,19 @@ async def issue(request: Request) -> Response:
 
 
 async def _by_password(request: Request, body: Body, lifetime: int | None) -> Token:
-    client = body.text("client_id") or "hil"
-    if len(client) > MAX_CLIENT:
-        raise bad_request(f"client_id must have at most {MAX_CLIENT} characters")
+    client = _client(body)
     user = await log_in(request, body.text("username") or "", body.text("password") or "")
     if user is None:
         raise ApiError(400, "invalid_grant", "User credentials are invalid")
     return state_of(request).cloud.users.issue_token(user, lifetime, client=client)
+
+
+def _client(body: Body) -> str:
+    """Any OAuth client is taken (fact sheet 0), but none may pass for the harness."""
+    given = body.text("client_id")
+    if given and len(given) > MAX_CLIENT:
+        raise bad_request(f"client_id must have at most {MAX_CLIENT} characters")
+    return given if given and given != HARNESS_CLIENT else "hil"
 
 
 def _by_refresh_token(users: Users, body: Body, lifetime: int | None) -> Token:
@@ -119,9 +125,8 @@ async def revoke(request: Request) -> Response:
 
 
 async def revoke_all(call: Call) -> Response:
-    """``DELETE /v1/access_tokens``: every token of the caller, this one too."""
-    for token in call.cloud.users.tokens_of(call.user):
-        call.cloud.users.revoke(token.token)
+    """``DELETE /v1/access_tokens``: every token of the caller, this one too, but not the harness's own."""
+    call.cloud.users.revoke_all(call.user)
     return JSONResponse({"ok": True})
 
 

@@ -65,8 +65,10 @@ class Body:
         return value
 
     def flag(self, name: str, default: bool) -> bool:
-        """A yes or no, in JSON or as the words forms use. Raises 400."""
-        value = self.fields.get(name, default)
+        """A yes or no, in JSON or as the words forms use; ``null`` is as good as nothing. Raises 400."""
+        value = self.fields.get(name)
+        if value is None:
+            return default
         if isinstance(value, bool):
             return value
         word = str(value).lower()
@@ -77,8 +79,10 @@ class Body:
         raise bad_request(f"{name} must be true or false, not {word[:20]!r}")
 
     def number(self, name: str, default: int) -> int:
-        """A whole number, in JSON or as text. Raises 400."""
-        value = self.fields.get(name, default)
+        """A whole number, in JSON or as text; ``null`` is as good as nothing. Raises 400."""
+        value = self.fields.get(name)
+        if value is None:
+            return default
         try:
             number = int(value)
         except (TypeError, ValueError):

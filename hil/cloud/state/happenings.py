@@ -6,6 +6,7 @@ no result. Sizes are in bytes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -114,6 +115,14 @@ class Billed:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """A device told its vitals: values by name (protocol fact sheet 3.3), ``None`` where a source failed."""
+
+    kind: ClassVar[str] = "vitals"
+    values: Mapping[str, int | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Noted:
     """A line of a device's log that is none of the others."""
 
@@ -140,6 +149,7 @@ Happening = (
     | Updated
     | Elsewhere
     | Billed
+    | Measured
     | Noted
     | Trouble
 )

@@ -11,6 +11,9 @@ from hil.cloud.state.store import Row, Store
 from hil.errors import Refused
 
 TOKEN_LIFETIME = 7_776_000  # seconds: 90 days
+HARNESS_CLIENT = (
+    "hil cloud"  # the client of tokens that the harness made for itself; nobody else may ask for it
+)
 REFRESH_LIFETIME = 1_209_600  # seconds: 14 days
 FORGOTTEN_AFTER = TOKEN_LIFETIME  # seconds that an ended token is still told from an unknown one
 
@@ -151,6 +154,10 @@ class Users:
         """All tokens of an account, oldest first."""
         rows = self._store.query("SELECT * FROM tokens WHERE user=? ORDER BY created_at", user.name)
         return [_token(row) for row in rows]
+
+    def revoke_all(self, user: User) -> None:
+        """End all tokens of an account but the harness's own: scripts and commands hold on to that one."""
+        self._store.change("DELETE FROM tokens WHERE user=? AND client<>?", user.name, HARNESS_CLIENT)
 
     def revoke(self, token: str) -> bool:
         """End a token. False when there was none."""
