@@ -207,8 +207,8 @@ def test_no_record_number_is_ever_used_twice(tmp_path: Path) -> None:
         board = ScriptedBoard(KITS["argon"])
         introduce(board, cloud)
         bring_up(board, cloud)
-        link = session_of(board, cloud).link
-        session = link.session  # type: ignore[attr-defined]
+        link = session_of(board, cloud).link._link  # type: ignore[attr-defined]
+        session = link.session
         used = set()
         store = SessionStore(cloud.core.services.store)
         for _ in range(3 * RESERVE):
