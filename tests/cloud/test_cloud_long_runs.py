@@ -77,6 +77,7 @@ def test_marks_look_back_as_far_as_journals_reach_and_sums_for_ever(tmp_path: Pa
         start = cloud.mark()
         for number in range(400):
             board.publish("count", str(number).encode())
+        cloud.publish("settled")  # on the cloud's loop, behind all that follows an acknowledgement
         late = cloud.mark()
         board.publish("last", b"")
         cloud.events.expect("last", since=late)
@@ -134,7 +135,7 @@ def test_tables_keep_their_newest_rows_and_the_file_stops_growing(tmp_path: Path
             sizes.append((tmp_path / "cloud.sqlite").stat().st_size)
         newest = cloud.core.store.query("SELECT raw FROM events ORDER BY id DESC LIMIT 300")
         assert [int(row["raw"]) for row in newest] == list(range(699, 399, -1))
-        assert sizes[-1] == sizes[-2]
+        assert sizes[-1] <= 1.05 * sizes[1]  # 1,400 events later
         board.power_off()
 
 

@@ -30,7 +30,7 @@ class Store:
 
     ``now`` is the time that stored rows carry, in seconds since 1970. Safe to use from any thread; transactions of
     different threads wait for each other. What a file is to blame for is raised as ``StateFailed`` with its name;
-    ``on_trouble`` is called when writing begins to fail, and with ``None`` when it works again.
+    ``on_trouble`` is called when that begins, and with ``None`` when writing works again.
     """
 
     def __init__(self, directory: Path, now: Callable[[], float] = time.time) -> None:
@@ -198,7 +198,7 @@ class Store:
         try:
             yield
         except sqlite3.Error as error:
-            told = translated(self.path, error)
+            told = self._failure(error)
             if told is None:
                 raise
             raise told from error
