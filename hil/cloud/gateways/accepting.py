@@ -12,7 +12,9 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import cast
 
-_AT_ONCE = 16  # connections taken before everybody else on the loop has a turn
+# Connections taken before everybody else on the loop has a turn. Those closed for them give their descriptors back
+# only then, so a full pool has up to so many more than its limit, out of the reserve.
+_AT_ONCE = 8
 _PAUSE = 0.1  # seconds until the next try when the system has nothing to give
 _TELL_EVERY = 60.0  # seconds between two lines about the same kind of connection
 
