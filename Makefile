@@ -26,7 +26,7 @@ types:
 	@echo "test: mypy --strict"; .venv/bin/mypy
 
 unit:
-	@echo "test: the harness's own tests"; .venv/bin/pytest $(ARGS)
+	@echo "test: the harness's own tests"; .venv/bin/pytest -p no:hil -n 3 --dist worksteal $(ARGS)
 
 bench: setup-test  ## all benchmarks, one table each (ARGS="codec ota" for some)
 	@.venv/bin/python -m benchmarks $(ARGS)
@@ -34,8 +34,8 @@ bench: setup-test  ## all benchmarks, one table each (ARGS="codec ota" for some)
 doctor: setup-hil  ## what is missing on this machine, and the command that mends it
 	@.venv/bin/hil doctor
 
-clean:  ## remove reports, images and caches; the cloud's keys, registrations and the boards' memory stay
-	@rm -rf reports/* .hil/images .pytest_cache .mypy_cache .ruff_cache .hypothesis build
+clean:  ## remove reports, images and caches; the cloud's keys, registrations, the boards' memory and the history of runs stay
+	@find reports -mindepth 1 -maxdepth 1 ! -name .gitignore ! -name history.jsonl -exec rm -rf {} +; rm -rf .hil/images .pytest_cache .mypy_cache .ruff_cache .hypothesis build
 
 clean-state:  ## remove the cloud's keys, registrations and the boards' memory too; says first what will be lost
 	@scripts/clean-state $(if $(YES),--yes)

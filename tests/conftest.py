@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,9 @@ SOURCES = ("hil", "rigs", "firmware", "pyproject.toml", "setup.py", "README.md",
 # A loaded machine makes any example slow: no test may fail by the clock.
 settings.register_profile("hil", deadline=None)
 settings.load_profile("hil")
+
+# nohup makes its command deaf to this one, and what the tests start inherits that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

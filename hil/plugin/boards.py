@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from hil.plugin import exhibits
 from hil.plugin.needs import Application
+from hil.plugin.packets import captured
 from hil.plugin.selection import candidates, companions, default_application, need
 from hil.report.evidence import Evidence
 
 if TYPE_CHECKING:
+    from hil.cloud.sync.logs import Spending
     from hil.rig.cloud_board import CloudBoard
     from hil.rig.images import Image
     from hil.rig.live import Rig
 
 EVIDENCE_KEY = pytest.StashKey[Evidence]()
-BOARDS_KEY = pytest.StashKey["list[CloudBoard]"]()
+BOARDS_KEY = pytest.StashKey["list[BoardOfTest]"]()
+
+
+@dataclass(slots=True)
+class BoardOfTest:
+    """A board of a test, the ``firmware`` that was asked for, and what is ``spent`` since the board was ready."""
+
+    board: CloudBoard
+    firmware: str
+    spent: Spending
 
 
 @pytest.fixture
@@ -37,7 +50,10 @@ def board(request: pytest.FixtureRequest, rig: Rig, evidence: Evidence) -> Itera
     slots = candidates(request.config, request.param, wanted)
     (chosen,) = rig.take(slots)
     label_board(chosen.name, chosen.platform.name)
-    with _ready(request, rig, evidence, chosen, wanted.application, wanted.online):
+    with (
+        captured(rig, evidence),
+        _ready(request, rig, evidence, chosen, wanted.application, wanted.online),
+    ):
         yield chosen
 
 
@@ -117,11 +133,14 @@ def _ready(
 ) -> Iterator[None]:
     from hil.rig.probe import PROBE  # loaded long since: there is a board
 
-    request.node.stash.setdefault(BOARDS_KEY, []).append(board)
-    mark = board.serial.mark()
-    evidence.add(f"serial log of {board.name}", "log", lambda: board.serial.text(mark))
+    mine = BoardOfTest(board, str(wanted or "whatever it runs"), rig.cloud.operations.from_here())
+    request.node.stash.setdefault(BOARDS_KEY, []).append(mine)
+    exhibits.of_board(evidence, rig.cloud, board)
     image = image_for(rig, wanted, board.platform.name)
+    if image is not None:
+        mine.firmware = image.name
     rig.make_ready(board, image, online=online)
+    mine.spent = rig.cloud.operations.from_here()
     if image is not None and image.app == PROBE:
         board.probe.begin()
     yield

@@ -7,7 +7,9 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from hil.observe import observing
-from hil.plugin.boards import BOARDS_KEY, EVIDENCE_KEY
+from hil.plugin import facts
+from hil.plugin.boards import EVIDENCE_KEY
+from hil.plugin.verdict import VERDICT_KEY
 from hil.report.allure_results import AllureSteps, attach, file_under
 from hil.report.categories import category_of
 from hil.report.evidence import Exhibit
@@ -30,15 +32,13 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Attach what each source saw when a test failed, while the sources are still there."""
+    facts.of_test(item)
     report = yield
     evidence = item.stash.get(EVIDENCE_KEY, None)
     wanted = report.failed or (item.config.getoption("--keep") and call.when == "call")
     if wanted and call.when in ("setup", "call"):
         attach([*(evidence.collect() if evidence is not None else ()), *_timeline(item)])
     _file(item, call, report)
-    if call.when == "call" and item.stash.get(BOARDS_KEY, []):
-        board = item.stash[BOARDS_KEY][0]
-        report.user_properties.append(("board", board.name))
     return report
 
 
@@ -54,4 +54,7 @@ def _file(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestRep
         return
     item.stash[DECIDED_KEY] = True
     if report.failed:
-        file_under(category_of(call.excinfo.value if call.excinfo is not None else None))
+        category = category_of(call.excinfo.value if call.excinfo is not None else None)
+        file_under(category)
+        facts.add(item, facts.CATEGORY, str(category))
+        item.config.stash[VERDICT_KEY].count(category, call.when)

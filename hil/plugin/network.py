@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
+from hil.errors import HilError, NetworkError
+from hil.netlab.words import counters_in_words, stopped_in_words
 from hil.report.evidence import Evidence
 
 if TYPE_CHECKING:
+    from hil.netlab.client import Network
     from hil.netlab.scoped import BoardPath
     from hil.rig.cloud_board import CloudBoard
     from hil.rig.live import Rig
+
+PATH_KEY = pytest.StashKey["tuple[Rig, Network]"]()
 
 
 @pytest.fixture
@@ -22,15 +27,50 @@ def offline_for(rig: Rig) -> float:
 
 
 @pytest.fixture
-def network(rig: Rig, board: CloudBoard, evidence: Evidence) -> Iterator[BoardPath]:
-    """A lease on the network, scoped to the board, with a capture for the case of failure."""
+def network(
+    request: pytest.FixtureRequest, rig: Rig, board: CloudBoard, evidence: Evidence
+) -> Iterator[BoardPath]:
+    """A lease on the network, scoped to the board."""
     from hil.netlab.scoped import BoardPath
 
     lease = rig.connect_network()
     if lease is None:
         pytest.skip(f"needs a network service; rig {rig.file.name} has none")
     with lease:
-        lease.capture_start()
-        evidence.add("packets", "pcap", lease.capture_stop)
-        evidence.add("firewall counters", "txt", lambda: "\n".join(map(str, lease.counters())))
+        request.node.stash[PATH_KEY] = rig, lease
+        evidence.add("firewall counters", "txt", lambda: "\n".join(_counters(rig, lease)))
         yield BoardPath(lease, board.address)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Let what fails behind a path that stopped packets say so: it is the first thing to know."""
+    try:
+        return (yield)
+    except (AssertionError, HilError) as error:
+        stopped = _stopped(item)
+        if stopped:
+            error.args = (
+                f"{error}\nthe network rules of this test stopped packets: {stopped}",
+                *error.args[1:],
+            )
+        raise
+
+
+def _stopped(item: pytest.Item) -> str:
+    path = item.stash.get(PATH_KEY, None)
+    if path is None:
+        return ""
+    rig, lease = path
+    try:
+        return stopped_in_words(lease.counters(), rig.file.cloud.host, _ports(rig))
+    except NetworkError:
+        return ""  # the service is gone, and that is another story
+
+
+def _counters(rig: Rig, lease: Network) -> list[str]:
+    return counters_in_words(lease.counters(), rig.file.cloud.host, _ports(rig)) or ["no packets at all"]
+
+
+def _ports(rig: Rig) -> tuple[int, ...]:
+    return (rig.file.cloud.tcp_port, rig.file.cloud.udp_port)

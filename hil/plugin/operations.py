@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hil.plugin import exhibits
 from hil.report.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -19,5 +20,5 @@ def operations(rig: Rig, board: CloudBoard, evidence: Evidence) -> Spending:
     """What this test costs, counted from here on."""
     del board  # made ready first: what that costs is not this test's
     operations = rig.cloud.operations.from_here()
-    evidence.add("operations", "txt", lambda: "\n".join(map(str, operations.rows())))
+    evidence.add("operations", "txt", lambda: exhibits.operations_table(operations, rig))
     return operations

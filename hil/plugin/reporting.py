@@ -35,11 +35,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not about_boards or config.option.collectonly or in_worker(config):
         return
     from hil.plugin import evidence, results  # they import allure
+    from hil.plugin.verdict import VERDICT_KEY, Verdict
 
     reports = made_reports_of(config)
     summary = config.stash[SUMMARY_KEY] = RunSummary()
     kept = results.keep(config, reports / "allure-results")
     config.pluginmanager.register(evidence, "hil-evidence")
+    verdict = config.stash[VERDICT_KEY] = Verdict()
+    config.pluginmanager.register(verdict, "hil-verdict")
     account = results.Account(summary, reports, kept, config.stash[STARTED_KEY])
     config.pluginmanager.register(account, "hil-account")
 

@@ -12,6 +12,7 @@ import allure_commons
 import pytest
 
 from hil import __version__
+from hil.plugin.facts import BOARD
 from hil.plugin.selection import RIG_KEY
 from hil.report.allure_results import write_environment
 from hil.report.summary import RunSummary
@@ -62,7 +63,7 @@ class Account:
         """Count a phase of a test, and the test for its board."""
         self._summary.count(report.when, report.outcome)
         if report.when == "call":
-            self._tests.update(str(value) for key, value in report.user_properties if key == "board")
+            self._tests.update(str(value) for key, value in report.user_properties if key == BOARD)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write ``summary.json`` and what Allure wants beside its results."""
@@ -71,7 +72,7 @@ class Account:
         self._summary.duration_s = time.monotonic() - self._started
         self._summary.write(self._reports / "summary.json")
         if self._results is not None:
-            write_environment(self._results, _environment(session.config))
+            write_environment(self._results, _environment(session.config), _platforms(session.config))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """One line for each board."""
@@ -79,6 +80,10 @@ class Account:
             terminalreporter.section("rack")
             for line in self._summary.lines():
                 terminalreporter.write_line(line)
+
+
+def _platforms(config: pytest.Config) -> list[str]:
+    return [slot.platform for slot in config.stash[RIG_KEY].slots] if RIG_KEY in config.stash else []
 
 
 def _environment(config: pytest.Config) -> dict[str, str]:

@@ -18,7 +18,29 @@ from hil.observe import Outcome, Step
 from hil.report import categories
 from hil.report.evidence import Exhibit
 
-CONFIGURATION = "allurerc.json"  # what Allure 3 calls the file that its --config names
+CONFIGURATION = (
+    "allurerc.mjs"  # what Allure 3 calls the file that its --config names, when it holds functions
+)
+SETTINGS = "allurerc.json"
+AGAIN_VARIABLE = "HIL_REPORT_AGAIN"  # set: these results are in the history already
+HISTORY = "history.jsonl"
+_CONFIGURATION = f"""\
+// Written by each run, for `hil report` and `allure awesome --config`: {SETTINGS} and what JSON cannot say.
+import {{ readFileSync }} from "node:fs";
+import {{ fileURLToPath }} from "node:url";
+
+const beside = (name) => fileURLToPath(new URL(name, import.meta.url));
+const {{ platforms, ...settings }} = JSON.parse(readFileSync(beside("{SETTINGS}"), "utf-8"));
+const tagged = (platform) => ({{ labels }}) =>
+  labels.some((label) => label.name === "tag" && label.value === platform);
+
+export default {{
+  ...settings,
+  historyPath: beside("{HISTORY}"),
+  appendHistory: !process.env.{AGAIN_VARIABLE},
+  environments: Object.fromEntries(platforms.map((name) => [name, {{ name, matcher: tagged(name) }}])),
+}};
+"""
 
 
 class AllureSteps:
@@ -42,6 +64,9 @@ def label_board(slot: str, platform: str) -> None:
     """Name the physical board of the running test without letting it into the test's history id."""
     allure.dynamic.parameter("physical board", slot, excluded=True)
     allure.dynamic.tag(platform)
+    allure.dynamic.tag(
+        slot
+    )  # lists show tags, and can be filtered by them; parameters are on a test's own page
     allure.dynamic.parent_suite(platform)
 
 
@@ -61,16 +86,19 @@ def attach(exhibits: Iterable[Exhibit]) -> None:
         allure.attach(exhibit.content, name=exhibit.name, extension=exhibit.extension)
 
 
-def write_environment(folder: Path, facts: Mapping[str, str]) -> None:
-    """Write ``environment.properties``, ``categories.json`` (Allure 2) and a configuration for Allure 3.
+def write_environment(folder: Path, facts: Mapping[str, str], platforms: Iterable[str] = ()) -> None:
+    """Write ``environment.properties`` and ``categories.json`` (Allure 2) among the results in ``folder``.
 
-    The first two lie among the results, the last beside their folder.
+    Beside the folder goes a configuration for Allure 3: categories, a history file, an environment for each of
+    ``platforms``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lines = [f"{key}={value}" for key, value in facts.items()]
     (folder / "environment.properties").write_text("\n".join(lines) + "\n", encoding="utf-8")
     _write_json(folder / "categories.json", categories.allure2_rules())
-    _write_json(folder.parent / CONFIGURATION, {"name": "hil", "categories": categories.allure3_rules()})
+    settings = {"name": "hil", "categories": categories.allure3_rules(), "platforms": sorted(set(platforms))}
+    _write_json(folder.parent / SETTINGS, settings)
+    (folder.parent / CONFIGURATION).write_text(_CONFIGURATION, encoding="utf-8")
 
 
 def _write_json(path: Path, content: object) -> None:

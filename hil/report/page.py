@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from hil.errors import HilError, UsageError
-from hil.report.allure_results import CONFIGURATION
+from hil.report.allure_results import AGAIN_VARIABLE, CONFIGURATION, HISTORY
 
 RESULTS = "allure-results"
 PAGE = "report.html"
@@ -62,11 +64,21 @@ def make_page(allure: Path, reports: Path) -> Path:
         with tempfile.TemporaryDirectory(dir=reports) as made:
             options = [*config, "--single-file", "--report-name", "hil", "--output", made]
             _run(
-                [str(allure), "awesome", str(reports / RESULTS), *options], f"{allure} cannot make the report"
+                [str(allure), "awesome", str(reports / RESULTS), *options],
+                f"{allure} cannot make the report",
+                {AGAIN_VARIABLE: "1"} if _in_history(reports) else {},
             )
             return Path(shutil.move(Path(made, "index.html"), reports / PAGE))
     except OSError as error:
         raise HilError(f"cannot write {reports / PAGE}", found=str(error)) from error
+
+
+def _in_history(reports: Path) -> bool:
+    """Whether the history has these results already: a page that is made twice is one run all the same."""
+    history = reports / HISTORY
+    return history.exists() and history.stat().st_mtime > max(
+        path.stat().st_mtime for path in (reports / RESULTS).glob("*-result.json")
+    )
 
 
 def _is_version_3(program: str) -> bool:
@@ -78,9 +90,12 @@ def _is_version_3(program: str) -> bool:
     return said.strip().startswith("3.")
 
 
-def _run(command: list[str], trouble: str) -> None:
+def _run(command: list[str], trouble: str, variables: Mapping[str, str] | None = None) -> None:
+    environment = {**os.environ, **(variables or {})}
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=environment
+        )
     except OSError as error:
         raise HilError(trouble, found=str(error)) from error
     if done.returncode != 0:

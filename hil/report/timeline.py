@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hil.observe import Outcome, Step, brief
+from hil.report.columns import time_of_day
 
 
 @dataclass(slots=True)
@@ -23,7 +24,7 @@ class Entry:
     def line(self) -> str:
         """``12:00:00.000    0.250 s  cloud call(argon-1, add, 3) = 7``, steps within steps set in."""
         took = f"{self.ended - self.began:8.3f} s" if self.ended is not None else "   goes on"
-        return f"{_wall(self.began)} {took}  {'  ' * self.depth}{self.title}{_ending(self.outcome)}"
+        return f"{time_of_day(self.began)} {took}  {'  ' * self.depth}{self.title}{_ending(self.outcome)}"
 
 
 class Timeline:
@@ -51,11 +52,6 @@ class Timeline:
         """One line per step, in the order in which they began."""
         with self._guard:
             return "".join(f"{entry.line()}\n" for entry in self.entries)
-
-
-def _wall(seconds: float) -> str:
-    whole, fraction = divmod(round(seconds * 1000), 1000)
-    return f"{time.strftime('%H:%M:%S', time.localtime(whole))}.{fraction:03}"
 
 
 def _ending(outcome: Outcome | None) -> str:

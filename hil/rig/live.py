@@ -51,6 +51,7 @@ class Rig:
         self._taken: Counter[str] = Counter()
         self._good: dict[str, Image] = {}
         self._troubles: dict[str, HilError] = {}
+        self._recorder: Network | None = None
 
     def __enter__(self) -> Rig:
         self.cloud.start()
@@ -63,6 +64,8 @@ class Rig:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._recorder is not None:
+            self._recorder.close()
         self.pool.close()
         self.watcher.stop()
         self.cloud.stop()
@@ -154,6 +157,12 @@ class Rig:
                 hint="run inside the virtual rack (`hil rack run -- pytest suites`), or start `hil network serve`",
             )
         return Network.connect(path)
+
+    def recorder(self) -> Network | None:
+        """A lease on the network service for captures alone, the same for the whole run; ``None`` without a service."""
+        if self._recorder is None:
+            self._recorder = self.connect_network()
+        return self._recorder
 
     def _make_board(self, slot: SlotTable, watcher: UsbWatcher) -> CloudBoard:
         return CloudBoard(slot, watcher, self.cloud, self.file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from hil.cli.main import main
 from hil.report import page
+from hil.report.allure_results import write_environment
 
 # Stand-ins for programs: what hil asks of them can be read, and nothing is fetched from anywhere.
 ALLURE = """#!/bin/sh
@@ -72,15 +74,15 @@ def report(*arguments: str) -> Result:
 
 def test_allure_on_the_path_makes_the_page(place: Place) -> None:
     place.program("allure", ALLURE)
-    (place.reports / "allurerc.json").write_text("{}")
+    (place.reports / "allurerc.mjs").write_text("{}")
     done = report()
     assert (done.exit_code, done.output) == (0, "the report is reports/report.html\n")
     assert (place.reports / "report.html").read_text() == "<html>a page</html>\n"
     (line,) = place.asked()
-    assert line.startswith(f"awesome {place.reports}/allure-results --config {place.reports}/allurerc.json ")
+    assert line.startswith(f"awesome {place.reports}/allure-results --config {place.reports}/allurerc.mjs ")
     assert sorted(each.name for each in place.reports.iterdir()) == [
         "allure-results",
-        "allurerc.json",
+        "allurerc.mjs",
         "report.html",
     ]
 
@@ -172,3 +174,29 @@ def test_allure_itself_takes_what_it_is_asked(tmp_path: Path) -> None:
     made = page.make_page(allure, place.reports)
     assert made == place.reports / "report.html"
     assert "<title> hil </title>" in made.read_text()
+
+
+def test_allure_keeps_a_history_of_runs_and_tells_platforms_apart(tmp_path: Path) -> None:
+    """Issue 6, point 20. Allure itself judges: a run is one entry of the history however often its page is made."""
+    allure = page.find_allure(tmp_path)
+    if allure is None:
+        pytest.skip("Allure's command line is not installed")
+    reports = Place(tmp_path).reports
+    results = reports / "allure-results"
+    for run in range(2):
+        for platform in ("argon", "photon"):
+            names = {"uuid": f"{run}-{platform}", "historyId": f"watering-{platform}"}
+            result = {**RESULT, **UNTIL, **names, "labels": [{"name": "tag", "value": platform}]}
+            (results / f"{platform}-result.json").write_text(json.dumps(result))
+        (results / "1-result.json").unlink(missing_ok=True)
+        write_environment(results, {}, ["argon", "photon"])
+        for _ in range(2):
+            page.make_page(allure, reports)
+    assert len((reports / "history.jsonl").read_text().splitlines()) == 2
+    html = tmp_path / "html"
+    configuration = ["--config", str(reports / "allurerc.mjs")]
+    subprocess.run(
+        [allure, "awesome", results, *configuration, "--output", html], check=True, capture_output=True
+    )
+    found = json.loads((html / "widgets" / "environments.json").read_text())
+    assert {each["name"] for each in found} >= {"argon", "photon"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,11 @@ def test_broken_begin(unlucky):
 
 def test_broken_off(board):
     pytest.skip("not today")
+
+def test_broken_path(board, cloud, network):
+    network.block()
+    assert not cloud.ping(board, timeout=1)
+    cloud.events.expect("garden/never", within=0.1)
 """
 PLATFORMS = ("photon", "argon")
 
@@ -64,7 +70,17 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     (suite / "test_broken.py").write_text(BROKEN)
     boards = [word for platform in PLATFORMS for word in ("--board", platform)]
     done = racks.run(
-        site.suites("suites/publish", str(suite), "-k", "test_a_publish_reaches or broken", *boards)
+        site.suites(
+            "suites/publish",
+            str(suite),
+            *(
+                "-k",
+                "test_a_publish_reaches or broken",
+                *boards,
+                "--junitxml",
+                str(site.reports / "junit.xml"),
+            ),
+        )
     )
     results = [
         json.loads(path.read_text()) for path in (site.reports / "allure-results").glob("*-result.json")
@@ -78,7 +94,7 @@ def planned(platform: str) -> Any:
 
 def test_the_session_ends_as_any_with_failures(outcome: Outcome) -> None:
     assert outcome.done.returncode == 1, outcome.done.stdout + outcome.done.stderr
-    assert "2 failed, 2 passed, 2 skipped" in outcome.done.stdout
+    assert "4 failed, 2 passed, 2 skipped" in outcome.done.stdout
     assert "2 errors" in outcome.done.stdout
     assert "INTERNALERROR" not in outcome.done.stdout
     assert outcome.done.stderr == ""
@@ -87,7 +103,7 @@ def test_the_session_ends_as_any_with_failures(outcome: Outcome) -> None:
 def test_the_summary_counts_tests_boards_and_operations(outcome: Outcome) -> None:
     summary = outcome.summary
     assert list(summary) == ["tests", "boards", "operations", "duration_s"]
-    assert summary["tests"] == {"passed": 2, "failed": 2, "skipped": 2, "errors": 2}
+    assert summary["tests"] == {"passed": 2, "failed": 4, "skipped": 2, "errors": 2}
     assert summary["operations"] == {"publish": 4}
     assert 0 < summary["duration_s"] < 120
     # The test that could not begin never ran; the board had to be flashed once to run the probe.
@@ -97,7 +113,7 @@ def test_the_summary_counts_tests_boards_and_operations(outcome: Outcome) -> Non
             "platform": platform,
             "device_id": planned(platform).device_id,
             "transport": planned(platform).platform.transport.value,
-            "tests": 3,
+            "tests": 4,
             "flashes": 1,
         }
         for platform in PLATFORMS
@@ -107,9 +123,42 @@ def test_the_summary_counts_tests_boards_and_operations(outcome: Outcome) -> Non
 def test_the_terminal_has_a_line_for_each_board(outcome: Outcome) -> None:
     for platform in PLATFORMS:
         transport = planned(platform).platform.transport.value
-        line = rf"^{platform}-1 +{platform} +{planned(platform).device_id} +{transport} +3 +1$"
+        line = rf"^{platform}-1 +{platform} +{planned(platform).device_id} +{transport} +4 +1$"
         assert re.search(line, outcome.done.stdout, re.MULTILINE)
     assert "data operations: 4 (publish 4)" in outcome.done.stdout
+
+
+def test_a_junit_file_says_of_each_test_what_it_ran_on_and_what_it_cost(outcome: Outcome) -> None:
+    """Issue 6, point 20. The names are what CI servers filter by; a test that could not begin has them too."""
+    cases = ElementTree.parse(outcome.reports / "junit.xml").findall(".//testcase")
+    found = {
+        case.get("name"): {
+            each.get("name"): each.get("value") for each in case.findall("properties/property")
+        }
+        for case in cases
+    }
+    expected = {
+        "broken_promise": "publish 1",
+        "broken_begin": "0",
+        "broken_off": "0",
+        "a_publish": "publish 1",
+    }
+    for platform in PLATFORMS:
+        board = planned(platform)
+        for test, operations in expected.items():
+            (facts,) = [
+                facts for name, facts in found.items() if test in str(name) and f"[{platform}]" in str(name)
+            ]
+            category = {"broken_promise": {"category": "Product"}, "broken_begin": {"category": "Test"}}
+            assert facts == {
+                "board": f"{platform}-1",
+                "device_id": board.device_id,
+                "device_os": board.device_os,
+                "firmware": "probe@1",
+                "operations": operations,
+                **category.get(test, {}),
+            }
+    assert len(found) == 10
 
 
 def test_one_line_says_how_to_read_the_results(outcome: Outcome) -> None:
@@ -120,7 +169,7 @@ def test_one_line_says_how_to_read_the_results(outcome: Outcome) -> None:
 
 
 def test_a_result_names_platform_and_physical_board(outcome: Outcome) -> None:
-    assert len(outcome.results) == 8
+    assert len(outcome.results) == 10
     histories = set()
     for name, result in outcome.results.items():
         platform = name.partition("[")[2].removesuffix("]")
@@ -131,11 +180,15 @@ def test_a_result_names_platform_and_physical_board(outcome: Outcome) -> None:
         assert parameters["physical board"]["excluded"] is True
         assert {"name": "tag", "value": platform} in result["labels"]
         histories.add(result["historyId"])
-    assert len(histories) == 8
+    assert len(histories) == 10
 
 
 def test_each_outcome_has_its_status(outcome: Outcome) -> None:
-    expected = {"test_a_publish_reaches": "passed", "test_broken_promise": "failed"}
+    expected = {
+        "test_a_publish_reaches": "passed",
+        "test_broken_promise": "failed",
+        "test_broken_path": "failed",
+    }
     expected |= {"test_broken_begin": "broken", "test_broken_off": "skipped"}
     for name, result in outcome.results.items():
         assert result["status"] == next(status for test, status in expected.items() if name.startswith(test))
@@ -149,7 +202,7 @@ def test_the_steps_of_making_a_board_ready_are_told(outcome: Outcome) -> None:
     assert sorted(set(made)) == [
         f"{platform}-1 make ready(probe@1, online=True)" for platform in sorted(PLATFORMS)
     ]
-    assert len(made) == 8
+    assert len(made) == 10
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -171,6 +224,7 @@ def test_what_failed_is_filed_by_whose_trouble_it_is(outcome: Outcome) -> None:
         "test_broken_promise": ["Product"],
         "test_broken_begin": ["Test"],
         "test_broken_off": [],
+        "test_broken_path": ["Product"],
     }
 
 
@@ -190,23 +244,57 @@ def test_allure_is_told_the_environment_and_the_categories(outcome: Outcome) -> 
         assert {rule["name"] for rule in rules} == set(Category)
 
 
+SOURCES = ("serial log of", "cloud log of", "CoAP of", "session keys of")
+TIME = r"\d\d:\d\d:\d\d\.\d{3}"
+
+
+def sources(platform: str) -> list[str]:
+    return [f"{source} {platform}-1" for source in SOURCES]
+
+
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_what_failed_has_its_evidence(outcome: Outcome, platform: str) -> None:
+    """Issue 6, point 21."""
     found = outcome.attachments(f"test_broken_promise[{platform}]")
-    logs = [f"serial log of {platform}-1", f"cloud log of {platform}-1"]
-    assert sorted(found) == sorted([*logs, "operations", "firewall counters", "packets", "timeline"])
+    serial, cloud, coap, keys = sources(platform)
+    assert sorted(found) == sorted(
+        [serial, cloud, coap, keys, "operations", "firewall counters", "packets", "timeline"]
+    )
     timeline = found["timeline"].read_text().splitlines()
     assert re.search(rf" {platform}-1 make ready\(probe@1, online=True\)$", timeline[0])
     assert re.search(rf" {platform}-1 probe publish\(garden/failing, 1\) = \d+$", timeline[-2])
     assert re.search(r" cloud events expect\(garden/failing, source=\S+\) = garden/failing$", timeline[-1])
-    assert '"app":"probe"' in found[logs[0]].read_text()
-    assert "event garden/failing" in found[logs[1]].read_text()
-    assert planned(platform).device_id in found[logs[1]].read_text()
-    assert found["operations"].read_text().count("publish garden/failing") == 1
+    assert re.search(rf'^{TIME}  .*"app":"probe"', found[serial].read_text(), re.MULTILINE)
+    assert "event garden/failing" in found[cloud].read_text()
+    assert planned(platform).device_id in found[cloud].read_text()
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_what_failed_shows_its_costs_and_what_the_firewall_did_as_people_read_it(
+    outcome: Outcome, platform: str
+) -> None:
+    """Issue 6, point 21: a table, and words."""
+    found = outcome.attachments(f"test_broken_promise[{platform}]")
+    heads, row, total = found["operations"].read_text().splitlines()
+    assert heads.split() == ["time", "kind", "count", "device", "cause"]
+    assert re.fullmatch(rf"{TIME}  publish  1      {platform}-1 +publish garden/failing.*", row)
+    assert total == "sum: publish 1"
     transport = planned(platform).platform.transport
-    counters = found["firewall counters"].read_text()
-    assert f"'protocol': '{transport.protocol}', 'port': {transport.port}, 'direction': 'up'" in counters
-    assert re.search(r"'passed': [1-9]", counters)
+    counted = rf"^10\.77\.\d+\.2: {transport.protocol} {transport.port} to 198\.18\.0\.2: [1-9]\d* passed$"
+    assert re.search(counted, found["firewall counters"].read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_what_failed_shows_its_messages_and_the_keys_to_its_packets(outcome: Outcome, platform: str) -> None:
+    """Issue 6, point 21. An event is a POST on /E (protocol fact sheet 3.3), and 0x02 the code of POST."""
+    found = outcome.attachments(f"test_broken_promise[{platform}]")
+    _, _, coap, keys = (found[name].read_text() for name in sources(platform))
+    published = r"  board -> cloud  (CON|NON) 0\.02 /E/garden/failing  event  mid \d+  .*\"1\"$"
+    assert re.search(f"^{TIME}{published}", coap, re.MULTILINE)
+    if planned(platform).platform.transport.protocol == "udp":
+        assert re.fullmatch(r"CLIENT_RANDOM [0-9a-f]{64} [0-9a-f]{96}\n", keys)
+    else:
+        assert re.fullmatch(r"# TCP AES-128-CBC key=[0-9a-f]{32} first_iv=[0-9a-f]{32}\n", keys)
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -221,7 +309,19 @@ def test_the_packets_of_what_failed_can_be_read(outcome: Outcome, platform: str)
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_what_could_not_begin_has_the_evidence_there_was(outcome: Outcome, platform: str) -> None:
     found = outcome.attachments(f"test_broken_begin[{platform}]")
-    assert sorted(found) == [f"cloud log of {platform}-1", f"serial log of {platform}-1", "timeline"]
+    assert sorted(found) == sorted([*sources(platform), "packets", "timeline"])
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_an_expectation_that_fails_behind_a_blocked_path_says_so(outcome: Outcome, platform: str) -> None:
+    """Issue 6, point 21."""
+    message = outcome.results[f"test_broken_path[{platform}]"]["statusDetails"]["message"]
+    transport = planned(platform).platform.transport
+    assert "no event garden/never within 0.1 s" in message
+    service = rf"{transport.protocol} {transport.port} from 198\.18\.0\.2: [1-9]"
+    stopped = rf"the network rules of this test stopped packets: .*\b{service}"
+    assert re.search(stopped, message)
+    assert re.search(f"^E +{stopped}", outcome.done.stdout, re.MULTILINE)
 
 
 def test_what_passed_or_was_skipped_carries_no_ballast(outcome: Outcome) -> None:

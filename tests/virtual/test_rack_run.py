@@ -175,13 +175,15 @@ def test_a_killed_rack_is_said_and_its_directory_swept_by_the_next() -> None:
     assert not Path(base).exists()
 
 
-def test_directories_of_racks_that_died_while_starting_are_swept_once_they_are_old() -> None:
+def test_only_directories_that_no_process_holds_are_swept() -> None:
+    """A rack that starts or ends has no socket either: what tells it from a killed one is the lock on its directory."""
     starting, dead = rackbase.create(), rackbase.create()
-    os.utime(dead, (0, 0))
+    os.close(dead.lock)
     rackbase.sweep()
-    assert starting.exists()
-    assert not dead.exists()
-    rackbase.remove(starting)
+    assert starting.path.exists()
+    assert not dead.path.exists()
+    starting.remove()
+    assert not starting.path.exists()
 
 
 def test_two_racks_do_not_see_or_disturb_each_other() -> None:

@@ -73,6 +73,9 @@ class TcpLink(asyncio.Protocol):
     def public_key(self) -> bytes:
         return self._records.device_public_key or b""
 
+    def key_log(self) -> str:
+        return self._records.key_log()
+
     def send(self, data: bytes) -> None:
         """Send one message in a single write: a board loses a length byte that comes alone."""
         if self._socket is not None and not self._socket.is_closing():

@@ -51,6 +51,9 @@ class UdpLink:
     def public_key(self) -> bytes:
         return self.session.peer_public_key
 
+    def key_log(self) -> str:
+        return self.session.key_log()
+
     def send(self, data: bytes) -> None:
         """Seal and send one message; before the stored reserve of record numbers ends, store anew."""
         stored = self._stored_sequence

@@ -27,6 +27,7 @@ from hil.errors import (
     WireError,
 )
 
+_MAX_FOUND = 100  # characters
 UNKNOWN_DEVICE = "I didn't recognize that device name or ID"
 OFFLINE = "The device is not connected"
 
@@ -67,7 +68,7 @@ def bad_request(description: str) -> ApiError:
 
 def translate(error: HilError, offline_status: int) -> ApiError:
     """The API's answer to an error of the cloud. The hints of the harness stay out of it."""
-    text = f"{error.what} ({error.found})" if error.found else error.what
+    text = _in_words(error)
     match error:
         case DeviceOffline():
             # One generation of clients shows the first, the other the second: each is a sentence of its own.
@@ -82,6 +83,14 @@ def translate(error: HilError, offline_status: int) -> ApiError:
             return ApiError(400, error.what, text)
         case _:
             return ApiError(500, "internal_error", error.what)
+
+
+def _in_words(error: HilError) -> str:
+    """What is wrong and what would be right; of what was found not more than a person reads."""
+    found = error.found if len(error.found) <= _MAX_FOUND else f"{error.found[:_MAX_FOUND]}..."
+    details = [f"expected {error.expected}" if error.expected else "", f"found {found}" if found else ""]
+    told = ", ".join(filter(None, details))
+    return f"{error.what} ({told})" if told else error.what
 
 
 async def _api_error(_request: Request, error: Exception) -> Response:

@@ -30,6 +30,9 @@ class Link(Protocol):
     def public_key(self) -> bytes:
         """SPKI DER of the key that the device has proved to hold."""
 
+    def key_log(self) -> str:
+        """The session's keys as a line of a key log file, for whoever reads a capture."""
+
     def send(self, data: bytes) -> None:
         """Send one CoAP message."""
 

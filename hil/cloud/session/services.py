@@ -8,6 +8,7 @@ from pathlib import Path
 from hil.clock import Clock, LoopClock, SystemClock
 from hil.cloud.config import CloudConfig
 from hil.cloud.session.meter import Meters
+from hil.cloud.session.traffic import Traffic
 from hil.cloud.state.activity import Activity
 from hil.cloud.state.devicelog import DeviceLog
 from hil.cloud.state.events import EventBus
@@ -33,6 +34,7 @@ class Services:
     activity: Activity
     log: DeviceLog
     presence: Presence
+    traffic: Traffic
 
     @classmethod
     def open(cls, config: CloudConfig, state_dir: Path, clock: Clock | None = None) -> Services:
@@ -56,6 +58,7 @@ class Services:
                 activity=activity,
                 log=DeviceLog(store, activity),
                 presence=Presence(clock.time),
+                traffic=Traffic(clock.time),
             )
         except BaseException:
             store.close()

@@ -17,6 +17,7 @@ from hil.cloud.session.blockwise import BlockAssembly
 from hil.cloud.session.channel import Channel
 from hil.cloud.session.link import Link
 from hil.cloud.session.services import Services
+from hil.cloud.session.traffic import OverheardLink
 from hil.cloud.state.activity import Cost
 from hil.cloud.state.devices import Device
 from hil.cloud.state.events import CloudEvent
@@ -72,8 +73,8 @@ class DeviceSession:
     def __init__(self, services: Services, hub: Hub, link: Link, handlers: Handlers) -> None:
         self.services = services
         self.hub = hub
-        self.link = link
-        self.channel = Channel(link, services.config.timing, self._gave_up, services.clock)
+        self.link: Link = OverheardLink(link, services.traffic)
+        self.channel = Channel(self.link, services.config.timing, self._gave_up, services.clock)
         self.device: Device | None = None
         self.turn = asyncio.Lock()  # functions and variables: one at a time (cloud API fact sheet 5)
         self.described = asyncio.Event()
@@ -110,6 +111,7 @@ class DeviceSession:
 
         ``marked``: it came in a record marked as resumed; ``moved``: from another address than the one before.
         """
+        self.services.traffic.note(self.link, self.device.id if self.device else None, data, upward=True)
         try:
             message = decode(data)
         except WireError as error:
@@ -223,6 +225,7 @@ class DeviceSession:
     def adopt(self, device: Device) -> None:
         """This session is ``device``'s from now on."""
         self.device = device
+        self.services.traffic.name(self.link, device.id)
         if device.application is not None:
             self.described.set()
 

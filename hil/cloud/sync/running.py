@@ -97,6 +97,20 @@ class Running:
         """Say to whoever follows the cloud what it cannot see by itself."""
         self._background.call(self.core.activity.tell, device_id_of(device), what)
 
+    def messages(self, device: DeviceRef, since: Mark | None = None) -> list[str]:
+        """The CoAP messages between the cloud and a device, decrypted, a line each, oldest first.
+
+        The last 4096 of all devices are there.
+        """
+        start = 0.0 if since is None else since.at
+        traffic = self.core.services.traffic
+        return [str(each) for each in self._background.call(traffic.of, device_id_of(device), start)]
+
+    def session_keys(self, device: DeviceRef) -> str:
+        """The keys of a device's session as lines of a key log file; empty when it has none."""
+        session = self._background.call(self.core.sessions.of, device_id_of(device))
+        return "" if session is None else f"{session.link.key_log()}\n"
+
     def device_log(self, device_id: DeviceRef, since: Mark | None = None) -> list[str]:
         """What passed between the cloud and a device, in words, oldest first; earlier runs too."""
         start = 0.0 if since is None else since.at

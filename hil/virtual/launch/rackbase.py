@@ -1,24 +1,24 @@
 """The base directory of a running rack: one each, so that racks do not know of each other.
 
-It holds the socket of the rack's supervisor and the mount point of its private trees. A directory whose rack has died
-is swept away by the next start.
+It holds the socket of the rack's supervisor and the mount point of its private trees. Whoever makes it holds a lock on
+it that the kernel gives up with the last process of the rack, however that ends: the next start sweeps directories that
+nobody holds, never one of a rack that is starting or ending at the moment.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import socket
 import struct
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 SOCKET_NAME = "supervisor.sock"
 _PREFIX = "hil-rack"
-_STARTING_SECONDS = 300.0  # no rack takes longer until it has its socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,44 @@ class RunningRack:
     since: float
 
 
-def create() -> Path:
-    """A fresh base directory, mode 0700, never below /run (the rack lays its own /run over that)."""
-    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}-{os.getuid()}-", dir=_parent()))
+@dataclass(slots=True)
+class Base:
+    """A base directory and the lock on it, which forked processes share and ``exec`` gives up."""
+
+    path: Path
+    lock: int
+
+    def remove(self) -> None:
+        """Take the directory away, and with it the lock. May be called again."""
+        if self.lock >= 0:
+            shutil.rmtree(self.path, ignore_errors=True)
+            os.close(self.lock)
+            self.lock = -1
 
 
-def remove(base: Path) -> None:
-    """Takes a dead rack's directory away."""
-    shutil.rmtree(base, ignore_errors=True)
+def create() -> Base:
+    """A fresh base directory, mode 0700, held; never below /run (the rack lays its own /run over that)."""
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}-{os.getuid()}-", dir=_parent()))
+        base = _held(path)
+        if base is not None:
+            return base  # else another start took it for a left one in the moment before it was held
+
+
+def _held(path: Path) -> Base | None:
+    """``path`` once its lock is ours; ``None`` when somebody holds it or has just taken it away."""
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(lock), path.lstat()):
+            return Base(path, lock)
+    except OSError:
+        pass
+    os.close(lock)
+    return None
 
 
 def supervisor(base: Path) -> tuple[socket.socket, int]:
@@ -65,25 +95,11 @@ def running() -> list[RunningRack]:
 
 
 def sweep() -> None:
-    """Removes directories of racks that were killed; one without a socket may be starting and is left a while."""
-    for base in _parent().glob(f"{_PREFIX}-{os.getuid()}-*"):
-        try:
-            connection, _ = supervisor(base)
-        except ConnectionRefusedError:
-            remove(base)
-        except FileNotFoundError:
-            _remove_stale(base)
-        except OSError:
-            continue
-        else:
-            connection.close()
-
-
-def _remove_stale(base: Path) -> None:
-    """A rack killed before it had its socket."""
-    with contextlib.suppress(FileNotFoundError):
-        if time.time() - base.stat().st_mtime > _STARTING_SECONDS:
-            remove(base)
+    """Remove directories of racks that were killed: nobody holds them."""
+    for path in _parent().glob(f"{_PREFIX}-{os.getuid()}-*"):
+        left = _held(path)
+        if left is not None:
+            left.remove()
 
 
 def _parent() -> Path:

@@ -5,7 +5,6 @@ It is forked from the launcher before that has threads, reports once over a sock
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -46,15 +45,19 @@ class _Stop(Signal):
 class RackHandle:
     """The launcher's grip on a rack that is up."""
 
-    base: Path
+    held: rackbase.Base
     pid: int
     control: socket.socket
+
+    @property
+    def base(self) -> Path:
+        return self.held.path
 
     def stop(self) -> None:
         """Tells the rack to end, waits for it and tidies up behind it."""
         self.control.close()
         reap(self.pid, _STOP_SECONDS + 1)
-        rackbase.remove(self.base)
+        self.held.remove()
 
 
 def start(compose: Compose) -> RackHandle:
@@ -113,17 +116,18 @@ def _await_report(control: socket.socket) -> None:
         raise RackFailed(report["what"])
 
 
-def _run(base: Path, control: socket.socket, launcher: int, compose: Compose) -> NoReturn:
+def _run(base: rackbase.Base, control: socket.socket, launcher: int, compose: Compose) -> NoReturn:
     """The rack's whole life, in the forked child."""
     status = 1
     try:
         _detach_from_terminal()
-        kernel = VirtualKernel(base)
+        kernel = VirtualKernel(base.path)
         kernel.enter()
         # Only now: a change of credentials would have cleared it.
         linux.die_with_parent(signal.SIGTERM)
         if os.getppid() == launcher:
             _live(kernel, control, compose)
+            base.remove()
         status = 0
     except _Stop:
         status = 0
@@ -152,10 +156,7 @@ def _live(kernel: VirtualKernel, control: socket.socket, compose: Compose) -> No
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _end_within(_STOP_SECONDS)
         door.close()
-    # Another rack that starts in this moment may have swept it: the door is closed, so it looked left behind.
-    with contextlib.suppress(FileNotFoundError):
-        linux.unmount(str(namespaces.Layout(kernel.base / "root").root))
-    rackbase.remove(kernel.base)
+    linux.unmount(str(namespaces.Layout(kernel.base / "root").root))
 
 
 def _detach_from_terminal() -> None:

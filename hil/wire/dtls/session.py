@@ -95,6 +95,10 @@ class Session:
         """The session id of the ServerHello."""
         return self._secrets.session_id
 
+    def key_log(self) -> str:
+        """A line of an NSS key log file, with which Wireshark reads a capture that has the handshake in it."""
+        return f"CLIENT_RANDOM {self._secrets.client_random.hex()} {self._secrets.master.hex()}"
+
     @property
     def write_sequence(self) -> int:
         """Sequence number of the next record to be sealed."""

@@ -31,11 +31,16 @@ class _Session:
         self._reader: FrameReader | None = None
         self._sealer: FrameSealer | None = None
         self.salt = b""
+        self._key_log = "# TCP session without keys"
 
     @property
     def established(self) -> bool:
         """Whether the handshake is over and records may be exchanged."""
         return self._sealer is not None
+
+    def key_log(self) -> str:
+        """The keys in a line that is a comment to Wireshark, which knows no such protocol (protocol fact sheet 1.3)."""
+        return self._key_log
 
     def take_output(self) -> bytes:
         """Handshake bytes to send now; empty when there are none."""
@@ -60,6 +65,7 @@ class _Session:
         self._reader = FrameReader(credentials.key, credentials.iv)
         self._sealer = FrameSealer(credentials.key, credentials.iv)
         self.salt = credentials.salt
+        self._key_log = f"# TCP AES-128-CBC key={credentials.key.hex()} first_iv={credentials.iv.hex()}"
 
 
 class TcpServerSession(_Session):
