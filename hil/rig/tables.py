@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Mapping
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -197,6 +198,14 @@ class SlotTable(BoardTable):
     address: str | None = None
     features: tuple[str, ...] = ()
     power: PowerTable = NoPowerTable()
+
+    @field_validator("address")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        try:
+            return None if value is None else str(IPv4Address(value))
+        except ValueError:
+            raise ValueError('an IPv4 address such as "192.168.77.21" is expected') from None
 
     @property
     def kind(self) -> str:

@@ -53,6 +53,12 @@ def test_the_example_bench_is_valid_and_shows_every_power_switch() -> None:
     assert slots[2].variant == "E Series"
 
 
+def test_6_15_an_address_may_be_left_out_and_is_one_when_it_is_there(tmp_path: Path) -> None:
+    assert load_rig(write(tmp_path, GOOD)).slots[0].address is None
+    assert load_rig(write(tmp_path, GOOD + 'address = "10.0.0.1"\n')).slots[0].address == "10.0.0.1"
+    assert "IPv4 address" in mistakes(tmp_path, GOOD + 'address = "10.0.0"\n')
+
+
 def test_a_variant_is_the_board_s_kind_and_a_word_that_tests_ask_for() -> None:
     slots = load_rig(RIGS / "example-bench.toml").slots
     assert [(slot.kind, slot.offers) for slot in slots] == [

@@ -244,7 +244,7 @@ class VirtualBoard:
 
     def _attach_normal(self, system: OperatingSystem) -> None:
         face = NormalMode(system)
-        self.machine.serial_write = face.port.write
+        self.machine.serial_write, self.machine.serial_open = face.port.write, face.port.is_open
         self._port.attach(face)
 
     def _detach(self) -> None:

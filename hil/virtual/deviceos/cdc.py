@@ -84,6 +84,10 @@ class BoardSerial(SerialFace):
         else:
             self._system.application.serial_received(data)
 
+    def is_open(self) -> bool:
+        """Whether the host asserts DTR."""
+        return self._dtr
+
     def write(self, data: bytes) -> None:
         """Send to the host, if it listens."""
         if self._dtr:

@@ -92,6 +92,7 @@ class Machine:
         self.ip_address: str | None = None
         self.wifi_network = NETWORK_IN_THE_AIR
         self.serial_write: Callable[[bytes], None] = _drop
+        self.serial_open: Callable[[], bool] = bool
         self._update_applied = False
         self._stored_path = state_dir / "system.json"
         fresh = not (state_dir / "dct.bin").exists()
@@ -238,6 +239,9 @@ class Machine:
     def usb_serial_write(self, data: bytes) -> None:
         if not self.listening:
             self.serial_write(data)
+
+    def usb_serial_open(self) -> bool:
+        return not self.listening and self.serial_open()
 
     def notice(self, line: str) -> None:
         self.notices.append(line)
