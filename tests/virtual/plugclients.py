@@ -5,11 +5,13 @@ Everything here is an unmodified program or library: pyudev, pyserial, pyusb, us
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,26 @@ def held_tty(steering: Steering) -> Any:
     steering.plug("1-2", "cdc", "cafe")
     found["closed"] = ttys()
     return found
+
+
+def closed_at_once(steering: Steering) -> Any:
+    """A program that closes in the moment of the unplug, many times: the name must not be lost."""
+
+    def read_and_close(held: list[int]) -> None:
+        with contextlib.suppress(OSError):
+            os.read(held[0], 1)
+        for descriptor in held:
+            os.close(descriptor)
+
+    for _ in range(40):
+        steering.plug("1-1", "cdc")
+        held = [os.open("/dev/ttyACM0", os.O_RDWR | os.O_NOCTTY) for _ in range(3)]
+        reader = threading.Thread(target=read_and_close, args=(held,))
+        reader.start()
+        steering.unplug("1-1")
+        reader.join()
+    steering.plug("1-1", "cdc")
+    return sorted(path.name for path in Path("/dev").glob("ttyACM*"))
 
 
 def reset_by_usbreset(steering: Steering) -> Any:

@@ -36,6 +36,11 @@ def test_a_tty_that_is_held_comes_back_under_another_name(client: Any) -> None:
     }
 
 
+def test_a_tty_that_is_closed_as_its_board_leaves_keeps_no_name(client: Any) -> None:
+    """Closes and the rack's own one at the same moment are one event of inotify: whoever counts them loses a name."""
+    assert client("closed_at_once") == ["ttyACM0"]
+
+
 @pytest.mark.parametrize("options", [(), ("--real",)])
 def test_usbreset_on_an_open_port(client: Any, options: tuple[str, ...]) -> None:
     """Issue 6, point 13 (row 5)."""

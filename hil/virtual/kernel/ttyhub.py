@@ -12,23 +12,13 @@ import os
 import select
 import threading
 from collections import deque
-from dataclasses import dataclass
 
-from hil.virtual.kernel.inotify import Inotify
+from hil.virtual.kernel.inotify import Change, Inotify
 from hil.virtual.kernel.tty import Tty
 from hil.virtual.kernel.usbdevice import SerialFace
 
 _log = logging.getLogger(__name__)
 _LOOK, _END = b".", b"x"
-
-
-@dataclass(slots=True)
-class _Watched:
-    """A tty and how many descriptors of clients it has; ``gone`` when its board has left."""
-
-    tty: Tty
-    opens: int = 0
-    gone: bool = False
 
 
 class TtyHub:
@@ -38,7 +28,7 @@ class TtyHub:
         self._lock = threading.Lock()
         self._events = threading.RLock()
         self._by_master: dict[int, Tty] = {}
-        self._watched: dict[int, _Watched] = {}
+        self._watched: dict[int, Tty] = {}
         self._happened: deque[tuple[Tty, bool]] = deque()
         self._by_key: dict[tuple[int, int], Tty] = {}
         self._names: set[str] = set()
@@ -71,7 +61,7 @@ class TtyHub:
             self._names.add(tty.path.name)
             self._by_master[tty.master] = tty
             self._by_key[tty.key] = tty
-            self._watched[self._inotify.add(tty.pts)] = _Watched(tty)
+            self._watched[self._inotify.add(tty.pts)] = tty
         self._epoll.register(tty.master, select.EPOLLIN)
         # The board hears of it from the hub's thread: whoever plugs it in may hold locks.
         self._new.append(tty)
@@ -82,12 +72,6 @@ class TtyHub:
         """Unregisters and closes ``tty``."""
         with self._lock:
             del self._by_master[tty.master], self._by_key[tty.key]
-            self._look()
-            number, watched = next(pair for pair in self._watched.items() if pair[1].tty is tty)
-            watched.gone = True
-            if watched.opens <= 0:
-                self._forget(number)
-            watched.opens += 1  # the rack's own descriptor, closed below
         self._epoll.unregister(tty.master)
         tty.close()
 
@@ -111,21 +95,16 @@ class TtyHub:
                     tty.closed()
 
     def _look(self) -> None:
-        """Counts opens and closes, with the lock held; boards hear of them in ``catch_up``."""
-        for number, opened in self._inotify.read():
-            watched = self._watched.get(number)
-            if watched is None:
+        """Takes note of what happened, with the lock held; boards hear of opens and closes in ``catch_up``."""
+        for number, change in self._inotify.read():
+            tty = self._watched.get(number)
+            if tty is None:
                 continue
-            watched.opens += 1 if opened else -1
-            if not watched.gone:
-                self._happened.append((watched.tty, opened))
-            elif watched.opens <= 0:
-                self._forget(number)
-
-    def _forget(self, number: int) -> None:
-        """Nobody has the tty open: its name is free."""
-        self._inotify.remove(number)
-        self._names.discard(self._watched.pop(number).tty.path.name)
+            if change is Change.GONE:
+                del self._watched[number]
+                self._names.discard(tty.path.name)
+            elif self._by_key.get(tty.key) is tty:
+                self._happened.append((tty, change is Change.OPENED))
 
     def _run(self) -> None:
         while True:
