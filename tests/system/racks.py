@@ -43,7 +43,9 @@ class Site:
     def reports(self) -> Path:
         return self.root / "reports"
 
-    def rack(self, *command: str, mode: str | None = None, clock: bool = False) -> list[str]:
+    def rack(
+        self, *command: str, mode: str | None = None, clock: bool = False, fast: bool = False
+    ) -> list[str]:
         """The command line that runs ``command`` in a rack here, with ``clock`` on one that can be moved."""
         options = ["--rig", str(self.rig), "--state", str(self.root / "flash")]
         return [
@@ -53,6 +55,7 @@ class Site:
             *options,
             *(["--mode", mode] if mode else []),
             *(["--clock"] if clock else []),
+            *(["--fast"] if fast else []),
             "--",
             *command,
         ]
