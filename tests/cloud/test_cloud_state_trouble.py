@@ -187,7 +187,7 @@ def test_what_is_refused_is_changed_in_memory_neither(crowded: DeviceCloud) -> N
     before, seen = crowded.device(DEVICE), len(crowded.events.all())
     with pytest.raises(StateFailed, match="the disk is full"):
         crowded.register(
-            DEVICE, platform_id=13, public_key=public_der(generate_server_ec()), name="x" * 40_000
+            DEVICE, platform_id=13, public_key=public_der(generate_server_ec()), owner="x" * 40_000
         )
     assert crowded.device(DEVICE) == before
     assert len(crowded.events.all()) == seen
