@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hil.clock import Clock
@@ -18,6 +17,7 @@ from hil.rig.cloud_board import CloudBoard
 from hil.rig.images import FirmwareStore, Image
 from hil.rig.pool import BoardPool
 from hil.rig.rigfile import RigFile, SlotTable
+from hil.rig.sidebyside import side_by_side
 from hil.rig.tables import NETWORK_VARIABLE
 from hil.usb.discovery import UsbWatcher
 
@@ -80,11 +80,10 @@ class Rig:
     def prepare(self, wanted: Mapping[str, Image | None]) -> None:
         """Lease the boards of these slots and make them ready side by side; trouble waits for :meth:`take`."""
         leased = [board for slot in wanted if (board := self._lease(slot)) is not None]
-        with ThreadPoolExecutor(max_workers=max(1, len(leased))) as workers:
-            images = [wanted[board.name] for board in leased]
-            for board, trouble in zip(leased, workers.map(self._try, leased, images), strict=True):
-                if trouble is not None:
-                    self._troubles[board.name] = trouble
+        images = [wanted[board.name] for board in leased]
+        for board, trouble in zip(leased, side_by_side(self._try, leased, images), strict=True):
+            if trouble is not None:
+                self._troubles[board.name] = trouble
 
     def take(self, slots: Sequence[str], count: int = 1) -> list[CloudBoard]:
         """``count`` healthy boards of ``slots``, those that had the fewest tests first.
@@ -140,8 +139,7 @@ class Rig:
             return None
 
         boards = [board for board in self.boards.values() if board.name in self._good]
-        with ThreadPoolExecutor(max_workers=max(1, len(boards))) as workers:
-            return [trouble for trouble in workers.map(mend, boards) if trouble is not None]
+        return [trouble for trouble in side_by_side(mend, boards) if trouble is not None]
 
     def connect_network(self) -> Network | None:
         """A lease on the network service; ``None`` on a bench without one."""
