@@ -48,7 +48,7 @@ def test_a_command_that_goes_on_without_its_rack_is_interrupted() -> None:
     ):
         os.kill(rack_of(base), signal.SIGSTOP)
         output, _ = process.communicate(timeout=2 * PATIENCE)
-        assert (output, process.returncode) == ("interrupted\n", 4)
+        assert (output, process.returncode) == ("interrupted\n", 3)
     assert eventually_gone(Path(base))
 
 
