@@ -81,6 +81,7 @@ class Modes:
             if not error.gone:
                 raise
             # It left between the look at USB and the question: what comes back is asked.
+            self.connection.wait_absent()
             self.connection.wait_present()
             return self._look()
 

@@ -31,7 +31,7 @@ from hil.cloud.state.trouble import StateFailed
 from hil.cloud.sync.facade import DeviceCloud
 from hil.device.keys import generate_server_ec, public_der
 from hil.device.platforms import by_name
-from hil.errors import CloudError
+from hil.errors import CloudError, NotFound
 from hil.wire.coap.message import Code, Type, ping
 from hil.wire.messages import event
 from tests.clock.standing import standing_clock
@@ -182,14 +182,24 @@ def test_trouble_is_said_once_and_its_end_too(crowded: DeviceCloud, clock: Movab
     assert told[1:] == ["the state can be written again"]
 
 
+def _first_refused(cloud: DeviceCloud) -> str:
+    """Register devices until one no longer fits into the database; its id."""
+    for number in range(1000):
+        device_id, key = f"e00fce68{number:016x}", public_der(generate_server_ec())
+        try:
+            cloud.register(device_id, platform_id=13, public_key=key)
+        except StateFailed as error:
+            assert "the disk is full" in str(error)
+            return device_id
+    raise AssertionError("a thousand devices fit onto a full disk")
+
+
 def test_what_is_refused_is_changed_in_memory_neither(crowded: DeviceCloud) -> None:
+    """What of a device fits into the last page is stored; the first that does not fit is not there at all."""
     _until_full(crowded)
-    before, seen = crowded.device(DEVICE), len(crowded.events.all())
-    with pytest.raises(StateFailed, match="the disk is full"):
-        crowded.register(
-            DEVICE, platform_id=13, public_key=public_der(generate_server_ec()), owner="x" * 40_000
-        )
-    assert crowded.device(DEVICE) == before
+    seen = len(crowded.events.all())
+    with pytest.raises(NotFound):
+        crowded.device(_first_refused(crowded))
     assert len(crowded.events.all()) == seen
 
 

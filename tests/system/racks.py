@@ -156,9 +156,9 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 
 @contextlib.contextmanager
-def standing(site: Site) -> Iterator[StandingRack]:
+def standing(site: Site, *, fast: bool = False) -> Iterator[StandingRack]:
     """A rack that stays up for the ``with`` block."""
-    command = site.rack(shutil.which("sh") or "sh", "-c", "echo $HIL_RACK; exec cat")
+    command = site.rack(shutil.which("sh") or "sh", "-c", "echo $HIL_RACK; exec cat", fast=fast)
     launcher = subprocess.Popen(
         command,
         cwd=site.root,
