@@ -104,31 +104,6 @@ def test_interfaces_belong_to_their_driver(client: Any) -> None:
     ]
 
 
-def test_the_usb_node_as_a_real_kernel_gives_it(client: Any) -> None:
-    """Issue 6, point 14: real-kernel comparison, row 13 and the list of usbfs requests; mmap is one that FUSE lacks."""
-    found = client("usbfs_node")
-    links = found.pop("links")
-    assert found == {
-        "capabilities": 0x1FD & ~0x20,
-        "way": [2, 1],
-        "length": 18 + 84,
-        "vendor": "042b",
-        "seek": 8,
-        "there": "042b",
-        "write": 22,
-        "mmap": 19,
-        "signal": True,
-        "fstat": True,
-        "read": 19,
-        "pread": 19,
-        "lseek": 0,
-        "hub": 9,
-        "child": True,
-        "power": ["No power switching (usb 1.0)"],
-    }
-    assert links.startswith("/dev/bus/usb/001/")
-
-
 def test_an_unplug_ends_what_was_open(client: Any) -> None:
     found = client("unplugged_reader")
     assert "device disconnected" in found["read"]

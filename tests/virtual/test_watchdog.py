@@ -24,7 +24,7 @@ from tests.virtual.test_rack_run import (
     running,
 )
 
-CLIENTS = str(Path(__file__).parent / "kernelclients.py")
+CLIENTS = str(Path(__file__).parent / "usbclients.py")
 
 
 @pytest.fixture(autouse=True)
@@ -48,22 +48,22 @@ def test_a_command_that_goes_on_without_its_rack_is_interrupted() -> None:
     ):
         os.kill(rack_of(base), signal.SIGSTOP)
         output, _ = process.communicate(timeout=2 * PATIENCE)
-        assert (output, process.returncode) == ("interrupted\n", 4)
+        assert (output, process.returncode) == ("interrupted\n", 3)
     assert eventually_gone(Path(base))
 
 
 STOPPING = """
-import os, signal, usb.core
+import os, usb.core
 from tests.virtual.devices import Steering
+from tests.virtual.usbclients import stop
 
 def test_it():
     steering = Steering()
     steering.plug("1-1", "cdc")
     device = usb.core.find(idVendor=0x2B04)
     device.ctrl_transfer(0xC0, 0x50, 0, 0, 8)
-    rack = steering.pid()
-    os.write(1, f"rack={rack}.".encode())
-    os.kill(rack, signal.SIGSTOP)
+    stop(steering.pid())
+    os.write(1, b"stopped.")
     device.ctrl_transfer(0xC0, 0x50, 0, 0, 8)
 """
 
@@ -72,8 +72,7 @@ def test_ctrl_c_ends_a_pytest_that_waits_for_a_stopped_rack(tmp_path: Path) -> N
     (tmp_path / "test_it.py").write_text(STOPPING)
     options = ["-p", "no:cacheprovider", "-p", "no:hil", "-q", "-s", f"--rootdir={tmp_path}"]
     terminal = Terminal(sys.executable, "-m", "pytest", *options, str(tmp_path))
-    terminal.wait_for("rack=")
-    terminal.wait_for(".")
+    terminal.wait_for("stopped.")
     terminal.type("\x03")
     terminal.wait_for("KeyboardInterrupt")
     assert terminal.status() == 2, "pytest's own: interrupted"

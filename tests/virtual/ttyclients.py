@@ -121,7 +121,8 @@ def blocked_reader(steering: Steering) -> Any:
     found = []
     for port in ("1-1", "1-2", "1-3"):
         steering.plug(port, "cdc")
-        descriptor = os.open(TTY, os.O_RDWR | os.O_NOCTTY)
+        (tty,) = Path("/dev").glob("ttyACM*")  # a name is free again a moment after its last user has gone
+        descriptor = os.open(tty, os.O_RDWR | os.O_NOCTTY)
         timer = threading.Timer(0.1, steering.unplug, (port,))
         timer.start()
         blocked = errno_of(lambda descriptor=descriptor: os.read(descriptor, 10))  # type: ignore[misc]

@@ -45,8 +45,8 @@ def run(
     """Starts a rack, runs ``command`` in it, ends the rack. Returns the exit status (128 + n for signal n).
 
     ``command`` inherits the descriptors ``keep``, and starts when ``companion`` is ready, with the variables it says.
-    When the rack ends first, for one that it did not answer for ``silence`` seconds, the command is told to end, and
-    its success is the status ``RACK_LOST``.
+    When the rack ends first, for one that it did not answer for ``silence`` seconds, the command is told to end; if it
+    waits for that, or ends in success, the status is ``RACK_LOST``.
     """
     refuse_inside()
     linux.adopt_orphans()
@@ -101,7 +101,8 @@ class _Client:
                 code = (
                     os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
                 )
-                return code or (RACK_LOST if self._lost is not None else 0)
+                told = len(self._ending) < len(_ENDING)
+                return RACK_LOST if self._lost is not None and (told or not code) else code
             information = self._next_signal()
             if information is None or information.si_signo == signal.SIGCHLD:
                 continue
