@@ -84,7 +84,8 @@ def _text(value: Any) -> str:
 
 def _told(name: str) -> bytes:
     """A name as a log line shows it: short, and without what moves a cursor."""
-    return bytes(ord("?") if byte < 0x20 or byte == 0x7F else byte for byte in name.encode("utf-8", "replace")[:TOLD_MAX])
+    short = name.encode("utf-8", "replace")[:TOLD_MAX]
+    return bytes(ord("?") if byte < 0x20 or byte == 0x7F else byte for byte in short)
 
 
 def _name(value: Any, longest: int = NAME_MAX) -> str:

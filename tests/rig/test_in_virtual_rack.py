@@ -49,7 +49,7 @@ def run_inside(state: Path, file: str, rig: Path | None = None, *, fast: bool = 
 
 
 def test_the_rig_room_on_whole_boards(tmp_path: Path) -> None:
-    assert "24 passed" in run_inside(tmp_path, "inside_rack.py")
+    assert "25 passed" in run_inside(tmp_path, "inside_rack.py")
 
 
 def test_boards_and_their_place_at_the_cloud(tmp_path: Path) -> None:

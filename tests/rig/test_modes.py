@@ -175,6 +175,23 @@ def test_6_15_a_board_that_got_its_power_a_moment_ago_is_waited_for(
     assert there.plugged
 
 
+def test_6_19_the_power_is_off_when_usb_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Issue 6, point 19, the cause of ``test_unplugged_half_way``: a board that was taken for the one that comes."""
+    board, there = board_of(monkeypatch, ARGON)
+    watcher = board.connection.watcher
+    real = watcher.wait_gone
+    slow = there.unplug
+    monkeypatch.setattr(there, "unplug", lambda: None)
+
+    def wait_gone(usb: UsbBoard, within: float) -> bool:
+        slow()  # only now the kernel notices
+        return real(usb, within)
+
+    monkeypatch.setattr(watcher, "wait_gone", wait_gone)
+    board.power.off()
+    assert not board.present
+
+
 def test_6_15_a_closed_node_is_said_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Issue 6, point 15 e: no patience opens it, so none is spent."""
     board, _ = board_of(monkeypatch, ARGON)

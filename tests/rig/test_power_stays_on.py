@@ -233,3 +233,19 @@ def test_6_16_a_board_that_vanished_is_set_aside_at_once(tmp_path: Path) -> None
         rig.make_ready(cast(CloudBoard, board), None)
     assert board.done == [], "its switch was tried already"
     assert notes.aside
+
+
+def test_a_bench_without_a_single_board_ends_with_one_message(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    strip = Strip(monkeypatch, tmp_path, ARGON, PHOTON)
+    for there in strip.bench.boards.values():
+        there.unplug()
+    for switch in strip.switches.values():
+        switch.works = False
+    rig = Rig(strip.rig, tmp_path / "cloud")
+    rig.pool = strip.pool
+    with pytest.raises(BoardNotFound, match="no board can be had") as caught:
+        rig.prepare({"argon-1": None, "photon-1": None})
+    assert "argon-1" in caught.value.found
+    assert "photon-1" in caught.value.found
