@@ -61,10 +61,19 @@ class Site:
         ]
 
     def suites(self, *arguments: str, clock: bool = False) -> list[str]:
-        """The command line that runs pytest in a rack here."""
+        """The command line that runs pytest in a rack here, one that plugs at once: these tests look at runs."""
         options = ["--cloud-state", str(self.cloud), "--reports", str(self.reports)]
         return self.rack(
-            sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *options, *arguments, clock=clock
+            sys.executable,
+            "-m",
+            "pytest",
+            "-v",
+            "-p",
+            "no:cacheprovider",
+            *options,
+            *arguments,
+            clock=clock,
+            fast=True,
         )
 
 
