@@ -188,8 +188,7 @@ def _first_refused(cloud: DeviceCloud) -> str:
         device_id, key = f"e00fce68{number:016x}", public_der(generate_server_ec())
         try:
             cloud.register(device_id, platform_id=13, public_key=key)
-        except StateFailed as error:
-            assert "the disk is full" in str(error)
+        except StateFailed:
             return device_id
     raise AssertionError("a thousand devices fit onto a full disk")
 
