@@ -30,4 +30,4 @@ def virtual_rig() -> Path:
 
 def udev_rules() -> Path:
     """The udev rules that let an ordinary user open Particle boards."""
-    return folder("rigs") / "50-hil-particle.rules"
+    return folder("rigs") / "66-hil-particle.rules"

@@ -20,7 +20,7 @@ def test_rigs_rules_and_applications_travel_inside_the_package(wheel: Path) -> N
         "hil/py.typed",
         "hil/rigs/virtual.toml",
         "hil/rigs/example-bench.toml",
-        "hil/rigs/50-hil-particle.rules",
+        "hil/rigs/66-hil-particle.rules",
         "hil/firmware/README.md",
         "hil/firmware/probe/twin.py",
         "hil/firmware/probe/src/probe.cpp",
@@ -63,6 +63,6 @@ def test_an_installed_hil_finds_what_it_needs_in_a_team_s_project(wheel: Path, t
     assert done.stdout.split() == [
         f"{site}/hil/rigs/virtual.toml",
         f"{site}/hil/firmware",
-        f"{site}/hil/rigs/50-hil-particle.rules",
+        f"{site}/hil/rigs/66-hil-particle.rules",
         f"{team}/.hil/images",
     ], done.stderr

@@ -27,6 +27,13 @@ NAME_MAX = 64  # bytes
 TTL_MAX = 16_777_215
 SLEEP_MAX = 86_400  # seconds
 LINE_MAX = 4096  # bytes
+TOLD_MAX = 64  # bytes of a name in a log line
+GREET_AFTER = 100  # ms; what comes before a host has set its port up may be thrown away there
+# Commands that change something; a host that looks does so many times a second.
+_TOLD = frozenset(
+    {"connect", "disconnect", "publish", "subscribe", "unsubscribe", "function", "variable", "reset"}
+    | {"safemode", "sleep"}
+)
 _ANY_LENGTH = 1 << 16
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _INTEGER_MAX = 20  # digits; what has more is no int of any board
@@ -75,6 +82,12 @@ def _text(value: Any) -> str:
     return value
 
 
+def _told(name: str) -> bytes:
+    """A name as a log line shows it: short, and without what moves a cursor."""
+    short = name.encode("utf-8", "replace")[:TOLD_MAX]
+    return bytes(ord("?") if byte < 0x20 or byte == 0x7F else byte for byte in short)
+
+
 def _name(value: Any, longest: int = NAME_MAX) -> str:
     if not 0 < len(_text(value).encode()) <= longest:
         raise CommandError(ERROR_INVALID_ARGUMENT)
@@ -105,6 +118,8 @@ class App(Application):
         self.kinds: dict[str, VariableType] = {}
         self.values: dict[str, VariableValue] = {}
         self.line = b""
+        self.port_open = self.greeted = self.told_online = False
+        self.opened_at = 0
 
     def setup(self) -> None:
         for name in self.answers:
@@ -112,9 +127,21 @@ class App(Application):
         defaults: dict[str, VariableValue] = {"bool": False, "int": 0, "double": 0.0, "string": ""}
         for kind, value in defaults.items():
             self._register_variable(f"probe_{kind}", kind, value)
-        self.os.write(
-            f"probe: version {self.os.version} build {self.os.build} boot {self.os.boots}\r\n".encode()
-        )
+
+    def loop(self) -> None:
+        if self.os.serial_connected != self.port_open:
+            self.port_open, self.greeted = not self.port_open, False
+            self.opened_at = self.os.millis()
+        if self.port_open and not self.greeted and self.os.millis() - self.opened_at >= GREET_AFTER:
+            self.greeted = True  # everybody who opens the port: at the start there mostly is nobody yet
+            self._narrate(f"version {self.os.version} build {self.os.build} boot {self.os.boots}".encode())
+        if self.os.connected != self.told_online:
+            self.told_online = not self.told_online
+            self._narrate(b"online" if self.told_online else b"offline")
+
+    def _narrate(self, text: bytes) -> None:
+        """One log line, for whoever reads along."""
+        self.os.write(b"probe: " + text + b"\r\n")
 
     # -- carriers ----------------------------------------------------------------------------------
 
@@ -134,17 +161,32 @@ class App(Application):
     def _execute(self, payload: bytes) -> tuple[int, Members | None]:
         try:
             members = json.loads(payload)
-            if not isinstance(members, dict):
-                return ERROR_INVALID_ARGUMENT, None
-            command = getattr(self, f"do_{members.get('c')}", None)
-            if command is None:
-                return ERROR_NOT_SUPPORTED, None
+        except (ValueError, RecursionError):
+            return ERROR_INVALID_ARGUMENT, None
+        if not isinstance(members, dict):
+            return ERROR_INVALID_ARGUMENT, None
+        code, reply = self._run(members)
+        self._narrate_command(members, code)
+        return code, reply
+
+    def _run(self, members: Members) -> tuple[int, Members | None]:
+        command = getattr(self, f"do_{members.get('c')}", None)
+        if command is None:
+            return ERROR_NOT_SUPPORTED, None
+        try:
             reply: Members = command(members)
         except CommandError as error:
             return error.code, None
         except (KeyError, ValueError, TypeError, OverflowError, RecursionError):
             return ERROR_INVALID_ARGUMENT, None
         return 0, reply
+
+    def _narrate_command(self, members: Members, code: int) -> None:
+        what, name = members.get("c"), members.get("n")
+        if not isinstance(what, str) or what not in _TOLD:
+            return
+        line = what.encode() + (b" " + _told(name) if isinstance(name, str) else b"")
+        self._narrate(line if code == 0 else line + f": error {int(code)}".encode())
 
     # -- commands ----------------------------------------------------------------------------------
 
@@ -246,12 +288,15 @@ class App(Application):
 
     def _received(self, name: str, data: bytes) -> None:
         self.events.append({"n": name, "d": data.decode("utf-8", "replace")})
+        self._narrate(b"event " + _told(name) + f", {len(data)} bytes".encode())
 
     def _register_function(self, name: str) -> None:
         def called(argument: str) -> int:
             self.calls.append({"n": name, "a": argument})
             answer = self.answers[name]
-            return len(argument.encode()) if isinstance(answer, str) else answer
+            result = len(argument.encode()) if isinstance(answer, str) else answer
+            self._narrate(b"call " + _told(name) + f", {len(argument.encode())} bytes: {result}".encode())
+            return result
 
         if not self.os.function(name, called):
             raise CommandError(ERROR_INVALID_ARGUMENT)

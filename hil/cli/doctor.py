@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from dataclasses import replace
@@ -13,10 +14,16 @@ import click
 from hil.cli.options import rig_option, rig_was_named
 from hil.report.page import find_allure
 from hil.rig import checks
-from hil.rig.checks import Check, Verdict
+from hil.rig.doctorline import Check, Verdict
+from hil.rig.permissions import udev_rules
 from hil.rig.project import find_project
 from hil.usb.sysfs import UsbBoard
 
+_TMP_FIXES = {
+    errno.EACCES: "sudo chmod 1777 /tmp",
+    errno.EROFS: "sudo mount -o remount,rw /tmp",
+    errno.ENOSPC: "df -h /tmp   # then make room",
+}
 _MARKS = {Verdict.OK: ("ok", "green"), Verdict.WARNING: ("warn", "yellow"), Verdict.MISSING: ("MISS", "red")}
 
 
@@ -66,7 +73,7 @@ def examine(rig_path: Path, *, required: bool = False) -> list[Check]:
             _only_for_virtual_boards(fuse(), boards),
             _only_for_virtual_boards(rack, boards),
             *([trouble] if trouble else []),
-            checks.udev_rules(boards),
+            udev_rules(boards),
             checks.modem_manager(),
             checks.cloud_port("TCP", cloud.tcp_port if cloud else 5683),
             checks.cloud_port("UDP", cloud.udp_port if cloud else 5684),
@@ -102,7 +109,11 @@ def virtual_rack() -> Check:
         return Check(name, Verdict.OK, "not part of this installation")
     from hil.virtual.launch.probe import probe
 
-    steps = probe()
+    try:
+        steps = probe()
+    except OSError as error:
+        found = f"it cannot write in /tmp: {error.strerror}"
+        return Check(name, Verdict.MISSING, found, _TMP_FIXES.get(error.errno or 0, "ls -ld /tmp; df /tmp"))
     failed = [each for each in steps if not each.ok]
     if failed:
         return Check(name, Verdict.MISSING, f"{failed[0].step}: {failed[0].found}", failed[0].hint)

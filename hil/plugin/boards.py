@@ -143,4 +143,7 @@ def _ready(
     mine.spent = rig.cloud.operations.from_here()
     if image is not None and image.app == PROBE:
         board.probe.begin()
-    yield
+    try:
+        yield
+    finally:
+        board.power.restore()  # a test that broke off leaves no board dark

@@ -5,20 +5,21 @@ Each part knows only what it needs. What tests use most is here in one place; th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hil.device.keys import ServerAddress
 from hil.device.platforms import Platform, UsbMode
-from hil.observe import verb
+from hil.observe import announce, verb
 from hil.rig import flashing, provisioning
 from hil.rig.connection import UsbConnection, UsbTools
 from hil.rig.identity import Identity
 from hil.rig.images import Image
 from hil.rig.installed import InstalledApplication
 from hil.rig.modes import DFU_WITHIN, LISTENING_WITHIN, READY_WITHIN, Mode, modes_for
-from hil.rig.power import AnnouncedPower, PowerSwitch, power_for
+from hil.rig.power import OFF_FOR, BoardPower, PowerSwitch, power_for, surely_on
 from hil.rig.probe import Probe, ProbeError
 from hil.rig.rigfile import SlotTable
 from hil.usb.console import Console
@@ -59,7 +60,7 @@ class Board:
         self.connection = UsbConnection(slot, watcher, tools)
         self.identity = Identity(self.connection)
         switch = power if power is not None else power_for(slot)
-        self.power: PowerSwitch = AnnouncedPower(switch, lambda: self.leaving(True))
+        self.power = BoardPower(switch, lambda: self.leaving(True), self.connection.wait_absent)
         self.modes = modes_for(self.connection, self.identity, self.power, self.leaving)
         self.application = InstalledApplication(self.connection)
         self.application.witnesses.append(self._probe_says)
@@ -175,9 +176,19 @@ class Board:
         self.modes.reset_hard(within)
 
     @verb
-    def power_cycle(self, off_for: float = 2.0, within: float = READY_WITHIN) -> None:
+    def power_cycle(self, off_for: float = OFF_FOR, within: float = READY_WITHIN) -> None:
         """Cut the power for ``off_for`` seconds and wait until the board answers again."""
         self.modes.power_cycle(off_for, within)
+
+    @contextmanager
+    def without_power(self) -> Iterator[None]:
+        """For a ``with`` block the board has no power; however the block ends, it has it again."""
+        with announce(self.actor, "without power"):
+            try:
+                self.power.off()
+                yield
+            finally:
+                surely_on(self.power)
 
     @verb
     def enter_dfu(self, within: float = DFU_WITHIN) -> DfuUtil:
@@ -235,6 +246,7 @@ class Board:
 
         Where nothing else can tell, it looks over DFU, which restarts the board. Raises ``FlashError``.
         """
+        self.modes.arrive()
         return self.modes.current() is not Mode.SAFE and flashing.runs(self, image)
 
     @verb
@@ -243,9 +255,12 @@ class Board:
     ) -> flashing.FlashReport:
         """Put a user application onto the board; nothing is written if it has exactly this already.
 
-        Raises ``FlashError``. Whatever went wrong, the next flash recovers the board.
+        A board whose power came on a moment ago is waited for. Raises ``FlashError``. Whatever went wrong, the next
+        flash recovers the board.
         """
-        return flashing.flash(self, flashing.as_image(self, image), force=force, progress=progress)
+        good = flashing.as_image(self, image)
+        self.modes.arrive()
+        return flashing.flash(self, good, force=force, progress=progress)
 
     @verb
     def flash_unchecked(self, data: bytes, address: int) -> None:

@@ -6,49 +6,22 @@ The same probes that the harness itself uses: a check that passes here does not 
 from __future__ import annotations
 
 import errno
-import os
 import re
-import shlex
 import socket
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
-from hil import ports, resources
+from hil import ports
 from hil.errors import RigError, UsageError
+from hil.rig.doctorline import Check, Verdict
 from hil.rig.here import is_of_rack
+from hil.rig.permissions import hubs, install_rules, rule_texts
 from hil.rig.pool import BoardPool, SlotState
 from hil.rig.programs import find_program
-from hil.rig.rigfile import RigFile, UhubctlTable, load_rig
+from hil.rig.rigfile import RigFile, load_rig
 from hil.usb.discovery import UsbWatcher
-from hil.usb.sysfs import UsbBoard
 
-_RULES_FOLDERS = (Path("/etc/udev/rules.d"), Path("/run/udev/rules.d"), Path("/usr/lib/udev/rules.d"))
 RIG_FILE = "rig file"
-_INSTALL_RULES = (
-    f"sudo cp {shlex.quote(str(resources.udev_rules()))} /etc/udev/rules.d/ "
-    "&& sudo udevadm control --reload && sudo udevadm trigger"
-)
-
-
-class Verdict(StrEnum):
-    """``WARNING``: something works less well, or only something else needs it. ``MISSING``: required."""
-
-    OK = "ok"
-    WARNING = "warning"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the doctor. ``fix`` is a command or a hint; ``packages`` are Debian packages that mend it."""
-
-    name: str
-    verdict: Verdict
-    found: str
-    fix: str = ""
-    packages: tuple[str, ...] = ()
 
 
 def python_packages() -> Check:
@@ -104,28 +77,15 @@ def libusb() -> Check:
     return Check("libusb", Verdict.OK, "libusb-1.0")
 
 
-def udev_rules(boards: list[UsbBoard]) -> Check:
-    """Whether real boards may be opened: by rules, or at least now."""
-    name = "udev rules"
-    closed = [board for board in boards if not os.access(_node(board), os.R_OK | os.W_OK)]
-    if closed:
-        return Check(name, Verdict.MISSING, f"no permission to open the {closed[0]}", _INSTALL_RULES)
-    if any("2b04" in text for text in _rules()):
-        return Check(name, Verdict.OK, "rules for Particle boards are installed")
-    if boards:
-        return Check(name, Verdict.OK, "none, but the boards that are there may be opened")
-    return Check(name, Verdict.WARNING, "none for Particle boards; real boards need them", _INSTALL_RULES)
-
-
 def modem_manager() -> Check:
     """ModemManager types into serial ports unless a rule tells it not to."""
     name = "ModemManager"
     if not any(_comm(process) == name for process in Path("/proc").glob("[0-9]*")):
         return Check(name, Verdict.OK, "not running")
-    if any("2b04" in text and "ID_MM_DEVICE_IGNORE" in text for text in _rules()):
+    if any("2b04" in text and "ID_MM_DEVICE_IGNORE" in text for text in rule_texts().values()):
         return Check(name, Verdict.OK, "running, told to leave Particle boards alone")
     found = "running, and it types into boards in listening mode"
-    return Check(name, Verdict.WARNING, found, _INSTALL_RULES)
+    return Check(name, Verdict.WARNING, found, install_rules())
 
 
 def cloud_port(protocol: ports.Protocol, port: int) -> Check:
@@ -161,10 +121,9 @@ def rig_file(path: Path) -> tuple[Check, RigFile | None]:
 
 
 def hub_switches(rig: RigFile | None) -> list[Check]:
-    """``uhubctl``, where the rig has a hub that switches."""
-    if rig is None or not any(isinstance(slot.power, UhubctlTable) for slot in rig.slots):
-        return []
-    return [program("uhubctl", "uhubctl", "the rig file has hubs that switch")]
+    """``uhubctl`` and the hubs, where the rig has hubs that switch."""
+    found = hubs(rig)
+    return [program("uhubctl", "uhubctl", "the rig file has hubs that switch"), *found] if found else []
 
 
 def boards_present(rig: RigFile | None, watcher: UsbWatcher, *, required: bool) -> Check:
@@ -200,19 +159,6 @@ def apt_line(checks: list[Check]) -> str:
     if not packages:
         return ""
     return f"sudo apt-get update && sudo apt-get install -y --no-install-recommends {' '.join(packages)}"
-
-
-def _node(board: UsbBoard) -> str:
-    return f"/dev/bus/usb/{board.bus:03d}/{board.address:03d}"
-
-
-def _rules() -> list[str]:
-    texts = []
-    for folder in _RULES_FOLDERS:
-        texts += [
-            path.read_text(errors="replace") for path in sorted(folder.glob("*.rules")) if path.is_file()
-        ]
-    return texts
 
 
 def _comm(process: Path) -> str:

@@ -17,6 +17,9 @@ from hil.usb.discovery import UsbEvent, UsbWatcher
 from hil.usb.seriallog import SerialLog, touch
 from hil.usb.sysfs import UsbBoard
 
+APPEARS_WITHIN = 10.0  # seconds; a kernel needs 0.5 for a board and does those of one hub one after another
+LEAVES_WITHIN = 3.0  # seconds until USB notices that a board has no power
+
 
 @dataclass(frozen=True, slots=True)
 class UsbTools:
@@ -67,6 +70,19 @@ class UsbConnection:
                 hint="look at cable and power; `hil boards` shows what USB sees",
             )
         return board
+
+    def wait_present(self, within: float | None = None) -> UsbBoard:
+        """The board in whichever mode, waiting ``within`` seconds for one that is just enumerating.
+
+        Whoever switched its power on a moment ago need not wait. Raises ``BoardNotFound``.
+        """
+        found = self.watcher.wait_present(self.port, APPEARS_WITHIN if within is None else within)
+        return self.usb if found is None else found
+
+    def wait_absent(self, within: float | None = None) -> bool:
+        """Whether nothing of the board's present enumeration is left within that many seconds."""
+        usb = self.watcher.at(self.port)
+        return usb is None or self.watcher.wait_gone(usb, LEAVES_WITHIN if within is None else within)
 
     @property
     def present(self) -> bool:

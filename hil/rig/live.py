@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from hil.clock import Clock
@@ -14,12 +14,17 @@ from hil.cloud.sync.facade import DeviceCloud
 from hil.device.platforms import by_name
 from hil.errors import BoardNotFound, HilError, RigError, UsageError
 from hil.netlab.client import Network
+from hil.rig import locks
 from hil.rig.cloud_board import CloudBoard
 from hil.rig.images import FirmwareStore, Image
+from hil.rig.modes import BoardVanished
 from hil.rig.pool import BoardPool
 from hil.rig.rigfile import RigFile, SlotTable
+from hil.rig.sidebyside import side_by_side
 from hil.rig.tables import NETWORK_VARIABLE
+from hil.usb import scratch
 from hil.usb.discovery import UsbWatcher
+from hil.usb.transport import NoPermission
 
 
 class Rig:
@@ -40,6 +45,7 @@ class Rig:
                 tcp_port=file.cloud.tcp_port,
                 udp_port=file.cloud.udp_port,
                 http_port=file.cloud.http_port,
+                policy=file.cloud.policy,
             ),
             clock,
         )
@@ -53,6 +59,8 @@ class Rig:
         self._recorder: Network | None = None
 
     def __enter__(self) -> Rig:
+        locks.sweep()
+        scratch.sweep()
         self.cloud.start()
         self._started = self.cloud.operations.mark()
         try:
@@ -63,11 +71,12 @@ class Rig:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._recorder is not None:
-            self._recorder.close()
-        self.pool.close()
-        self.watcher.stop()
-        self.cloud.stop()
+        with ExitStack() as ending:
+            ending.callback(self.cloud.stop)
+            ending.callback(self.watcher.stop)
+            ending.callback(self.pool.close)
+            if self._recorder is not None:
+                ending.callback(self._recorder.close)
 
     def operations_spent(self) -> dict[str, int]:
         """Data Operations by kind since the rig was opened."""
@@ -78,13 +87,19 @@ class Rig:
         return self.firmware.image(app, None if version is None else str(version), by_name(platform))
 
     def prepare(self, wanted: Mapping[str, Image | None]) -> None:
-        """Lease the boards of these slots and make them ready side by side; trouble waits for :meth:`take`."""
+        """Lease the boards of these slots and make them ready side by side; trouble waits for :meth:`take`.
+
+        Boards without power get it first, those that no test wants as well. Raises ``BoardNotFound`` when not one of
+        the slots has a board: then no test can run.
+        """
+        self.pool.switch_on(wanted.keys())
         leased = [board for slot in wanted if (board := self._lease(slot)) is not None]
-        with ThreadPoolExecutor(max_workers=max(1, len(leased))) as workers:
-            images = [wanted[board.name] for board in leased]
-            for board, trouble in zip(leased, workers.map(self._try, leased, images), strict=True):
-                if trouble is not None:
-                    self._troubles[board.name] = trouble
+        if wanted and not leased:
+            raise _joined([self._troubles[slot] for slot in wanted], 1, list(wanted))
+        images = [wanted[board.name] for board in leased]
+        for board, trouble in zip(leased, side_by_side(self._try, leased, images), strict=True):
+            if trouble is not None:
+                self._troubles[board.name] = trouble
 
     def take(self, slots: Sequence[str], count: int = 1) -> list[CloudBoard]:
         """``count`` healthy boards of ``slots``, those that had the fewest tests first.
@@ -98,6 +113,8 @@ class Rig:
                 break
             board = self._lease(slot)
             trouble = self._troubles.pop(slot, None)
+            if board is not None:
+                trouble = self.pool.quarantined(board) or trouble
             if board is None or trouble is not None:
                 troubles.append(trouble or BoardNotFound(f"slot {slot} cannot be had"))
             else:
@@ -108,23 +125,40 @@ class Rig:
         return found
 
     def make_ready(self, board: CloudBoard, image: Image | None, *, online: bool = True) -> None:
-        """Make a board ready; one that fails as a piece of equipment gets a second chance from a reset.
+        """Make a board ready; one that fails as a piece of equipment gets a reset, then its power off and on.
 
-        One that fails test after test is set aside, so that it costs its tests no more time.
+        One that fails test after test is set aside, so that it costs its tests no more time; one that vanished at once.
         """
-        self.pool.check_not_quarantined(board)
+        quarantined = self.pool.quarantined(board)
+        if quarantined is not None:
+            raise quarantined
         try:
-            try:
-                board.make_ready(image, online=online)
-            except RigError:
-                board.recover()
-                board.make_ready(image, online=online)
+            self._climb(board, image, online)
+        except BoardVanished as error:
+            self.pool.quarantine(board, f"{error.what}: {error.found}")
+            raise
         except HilError as error:
             self.pool.report(board, rig_failure=error.what)
             raise
         if image is not None:
             self._good[board.name] = image
         self.pool.report(board)
+
+    def _climb(self, board: CloudBoard, image: Image | None, online: bool) -> None:
+        """Rung by rung, until the board is ready; raises what went wrong on the last."""
+        rungs: list[Callable[[], object]] = [lambda: None, board.recover]
+        if board.power.available:
+            rungs.append(board.power_cycle)
+        for rung in rungs:
+            try:
+                rung()
+                board.make_ready(image, online=online)
+                return
+            except (BoardVanished, NoPermission):
+                raise  # its power was switched already, and no rung opens a node
+            except RigError:
+                if rung is rungs[-1]:
+                    raise
 
     def leave_healthy(self) -> list[HilError]:
         """Whatever the last test flashed, leave every board on an application that runs.
@@ -139,9 +173,12 @@ class Rig:
                 return error
             return None
 
-        boards = [board for board in self.boards.values() if board.name in self._good]
-        with ThreadPoolExecutor(max_workers=max(1, len(boards))) as workers:
-            return [trouble for trouble in workers.map(mend, boards) if trouble is not None]
+        boards = [
+            board
+            for board in self.boards.values()
+            if board.name in self._good and self.pool.quarantined(board) is None
+        ]
+        return [trouble for trouble in side_by_side(mend, boards) if trouble is not None]
 
     def connect_network(self) -> Network | None:
         """A lease on the network service; ``None`` on a bench without one."""
@@ -181,11 +218,9 @@ class Rig:
 
     def _try(self, board: CloudBoard, image: Image | None) -> HilError | None:
         try:
-            board.make_ready(image)
+            self.make_ready(board, image)
         except HilError as error:
             return error
-        if image is not None:
-            self._good[board.name] = image
         return None
 
 

@@ -8,29 +8,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
 
 from hil.device.platforms import UsbMode
 from hil.device.releases import version_tuple
 from hil.device.requests import ControlRequest
 from hil.errors import BoardNotFound, RigError, UsageError
-from hil.rig.connection import UsbConnection
+from hil.rig.connection import APPEARS_WITHIN, UsbConnection
 from hil.rig.identity import Identity
-from hil.rig.power import PowerSwitch, cycle
+from hil.rig.power import OFF_FOR, PowerSwitch, cycle
 from hil.usb import requests
+from hil.usb.access import check_access
 from hil.usb.console import Console
 from hil.usb.control import RequestTimeout
 from hil.usb.dfu import DfuUtil
 from hil.usb.sysfs import UsbBoard
-from hil.usb.transport import TransferError
+from hil.usb.transport import NoPermission, TransferError
 
 DFU_TOUCH, LISTENING_TOUCH = 14400, 28800
 READY_WITHIN = 60.0  # seconds; the bootloader may apply an update in between
-DFU_WITHIN = 15.0
+DFU_WITHIN = 30.0  # four boards of one hub take 2.3 on an idle machine: they enumerate one after another
 LISTENING_WITHIN = 15.0
+VANISHED_WITHIN = 20.0  # what a board that is not on USB may cost, its power switch included
 RESTART_STABLE = 0.1
-_TOUCH_WITHIN = 3.0
+_TOUCH_WITHIN = 3.0  # until a touched board has left; when it is back is another matter
+_GONE_WITHIN = 1.0  # libusb may know that a board left before udev says so
+_ANSWERS_WITHIN = 10.0
 _RETRY = 0.05
+
+
+class BoardVanished(BoardNotFound):
+    """A board is not on USB and did not come, also not by its power switch."""
 
 
 class Mode(StrEnum):
@@ -66,6 +75,17 @@ class Modes:
 
     def current(self) -> Mode:
         """The mode now. ``OFF`` is also a board that is unplugged, asleep or just restarting."""
+        try:
+            return self._look()
+        except TransferError as error:
+            if not error.gone:
+                raise
+            # It left between the look at USB and the question: what comes back is asked.
+            self.connection.wait_absent()
+            self.connection.wait_present()
+            return self._look()
+
+    def _look(self) -> Mode:
         if not self.connection.present:
             return Mode.OFF
         usb = self.connection.usb
@@ -82,20 +102,34 @@ class Modes:
     def wait_ready(self, within: float = READY_WITHIN, stable: float | None = None) -> UsbBoard:
         """Wait until the board is in normal mode, answers, and stays so for ``stable`` seconds.
 
-        A board may bounce a few times after a flash. Raises ``BoardNotFound``.
+        A board may bounce a few times after a flash. Raises ``BoardNotFound``, and ``NoPermission`` at once.
         """
         watcher, deadline = self.connection.watcher, time.monotonic() + within
         while True:
             left = max(0.0, deadline - time.monotonic())
             usb = watcher.wait(self.connection.port, UsbMode.NORMAL, left)
+            check_access(usb)
             try:
                 self.identity.learn_release()
                 if not watcher.wait_gone(usb, RESTART_STABLE if stable is None else stable):
                     return usb
+            except NoPermission:
+                raise  # waiting opens no door
             except (TransferError, RequestTimeout, BoardNotFound) as error:
                 if time.monotonic() > deadline:
                     raise BoardNotFound(f"{self.connection} does not answer", found=str(error)) from error
                 watcher.wait_gone(usb, _RETRY)
+
+    def arrive(self) -> UsbBoard:
+        """The board in whichever mode; in normal mode it also answers, unless something holds it up for long.
+
+        For what may come right after the power did. Raises ``BoardNotFound``, ``NoPermission``.
+        """
+        usb = self.connection.wait_present()
+        if usb.mode is UsbMode.NORMAL:
+            with suppress(BoardNotFound):  # DFU may help a board that is stuck
+                return self.wait_ready(_ANSWERS_WITHIN, stable=0)
+        return usb
 
     # -- normal --------------------------------------------------------------------------------------------
 
@@ -103,9 +137,8 @@ class Modes:
         """Bring a board that is off, in DFU, listening or safe mode, or just restarting, to normal mode."""
         mode = self.current()
         if mode is Mode.OFF:
-            if self.power.available:
-                self.power.on()
-            self.wait_ready()
+            self.reappear()
+            self.come_back()
         elif mode is Mode.DFU:
             self.leave_dfu()
         elif mode is Mode.LISTENING:
@@ -113,11 +146,42 @@ class Modes:
         elif mode is Mode.SAFE:
             self.reset()
 
+    def reappear(self, within: float | None = None) -> UsbBoard:
+        """Wait for a board that is not on USB, in whichever mode; its power is switched on, then off and on again.
+
+        Raises ``BoardVanished`` that says what was tried, after about ``within`` seconds: unless told after 20, after
+        10 where there is no switch to try.
+        """
+        if within is None:
+            within = VANISHED_WITHIN if self.power.available else APPEARS_WITHIN
+        deadline = time.monotonic() + within
+        ways: list[tuple[str, Callable[[], None]]] = [("waited for it", lambda: None)]
+        if self.power.available:
+            ways = [("switched its power on", self.power.on), ("and off and on", lambda: cycle(self.power))]
+        tried = []
+        while ways:
+            what, attempt = ways.pop(0)
+            try:
+                attempt()
+            except RigError as error:
+                what = f"not {what}: {error.what}" + (f" ({error.found})" if error.found else "")
+            tried.append(what)
+            left = max(0.0, deadline - time.monotonic())
+            usb = self.connection.watcher.wait_present(self.connection.port, left / 3 if ways else left)
+            if usb is not None:
+                return usb
+        raise BoardVanished(
+            f"{self.connection} is not on USB",
+            expected=f"a {self.connection.platform.display} at its port within {within:g} s",
+            found=f"nothing there; {', '.join(tried)}",
+            hint="look at cable, hub and power; `hil boards` shows what USB sees",
+        )
+
     def expect_restart(
         self, action: Callable[[], object], within: float = READY_WITHIN, mode: Mode = Mode.NORMAL
     ) -> None:
         """Do ``action``, which restarts the board into ``mode`` (normal or safe), and wait until it answers."""
-        before = self.connection.usb
+        before = self.connection.wait_present()
         self.leaving(True)
         action()
         if not self.connection.watcher.wait_gone(before, within):
@@ -139,42 +203,49 @@ class Modes:
 
     # -- off -----------------------------------------------------------------------------------------------
 
-    def power_cycle(self, off_for: float = 2.0, within: float = READY_WITHIN) -> None:
-        """Cut the power for ``off_for`` seconds and wait until the board answers again."""
+    def power_cycle(self, off_for: float = OFF_FOR, within: float = READY_WITHIN) -> None:
+        """Cut the power for ``off_for`` seconds and wait until the board answers again; one that is dark as well."""
+        if not self.connection.present:
+            cycle(self.power, off_for)
+            self.wait_ready(within)
+            return
         self.expect_restart(lambda: cycle(self.power, off_for), within)
 
     # -- DFU -----------------------------------------------------------------------------------------------
 
     def enter_dfu(self, within: float = DFU_WITHIN) -> DfuUtil:
         """Bring the board into DFU mode, if it is not there yet."""
-        usb = self.connection.usb
+        usb = self.connection.wait_present()
         if usb.mode is UsbMode.NORMAL:
             self.leaving(True)
             self.connection.drop_channel()
-            usb = self._touch_into_dfu(usb) or self._request_dfu(within)
+            if not self._leaves_by_touch(usb):
+                self._request_dfu(usb)
+            # Whichever it was, a board that left is somewhere between the two faces: only patience is of use now.
+            usb = self.connection.watcher.wait(self.connection.port, UsbMode.DFU, within)
         return self.connection.dfu(usb)
 
     def leave_dfu(self, within: float = READY_WITHIN, stable: float | None = None) -> None:
         """Send the board from DFU mode back to its application and wait until it answers."""
-        usb = self.connection.usb
+        usb = self.connection.wait_present()
         if usb.mode is UsbMode.DFU:
             self.leaving(True)
             self.connection.dfu(usb).leave()
             self.connection.watcher.wait_gone(usb, within)
         self.wait_ready(within, stable)
 
-    def _touch_into_dfu(self, usb: UsbBoard) -> UsbBoard | None:
+    def _leaves_by_touch(self, usb: UsbBoard) -> bool:
+        """Whether the board obeys a touch of its serial port: then it is gone at once."""
         if usb.tty is None:
-            return None
+            return False
         self.connection.touch(DFU_TOUCH)
-        try:
-            return self.connection.watcher.wait(self.connection.port, UsbMode.DFU, _TOUCH_WITHIN)
-        except BoardNotFound:
-            self.connection.attach_serial()
-            return None
+        if self.connection.watcher.wait_gone(usb, _TOUCH_WITHIN):
+            return True
+        self.connection.attach_serial()
+        return False
 
-    def _request_dfu(self, within: float) -> UsbBoard:
-        return self.connection.watcher.wait(self.connection.port, UsbMode.DFU, within)
+    def _request_dfu(self, usb: UsbBoard) -> None:
+        """Ask ``usb``, which the touch did not move, in another way; there is none without the control interface."""
 
     # -- safe ----------------------------------------------------------------------------------------------
 
@@ -187,6 +258,7 @@ class Modes:
 
     def enter_listening(self, within: float = LISTENING_WITHIN) -> Console:
         """Bring the board into listening mode and return its serial console."""
+        self.connection.wait_present()
         self.leaving(False)
         self._start_listening()
         self._wait_listening(True, within)
@@ -217,7 +289,7 @@ class ControlModes(Modes):
             raise
 
     def reset(self, within: float = READY_WITHIN) -> None:
-        if self.connection.usb.mode is UsbMode.DFU:
+        if self.connection.wait_present().mode is UsbMode.DFU:
             self.leave_dfu(within)
         else:
             self.expect_restart(lambda: requests.reset(self.connection.control()), within)
@@ -235,9 +307,12 @@ class ControlModes(Modes):
         requests.stop_listening(self.connection.control())
         self._wait_listening(False, within)
 
-    def _request_dfu(self, within: float) -> UsbBoard:
-        requests.enter_dfu(self.connection.control())
-        return super()._request_dfu(within)
+    def _request_dfu(self, usb: UsbBoard) -> None:
+        try:
+            requests.enter_dfu(self.connection.control())
+        except RigError:
+            if not self.connection.watcher.wait_gone(usb, _GONE_WITHIN):
+                raise  # else the touch worked, only late
 
     def _start_listening(self) -> None:
         try:

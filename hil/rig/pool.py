@@ -6,8 +6,10 @@ or keeps failing as a piece of equipment, is set aside with the reason and the n
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,6 +22,7 @@ from hil.rig.rigfile import RigFile, SlotTable
 from hil.usb.discovery import UsbWatcher
 from hil.usb.sysfs import UsbBoard
 
+_log = logging.getLogger(__name__)
 STRIKES = 2  # rig failures in a row that put a board into quarantine
 
 
@@ -68,6 +71,36 @@ class BoardPool:
         self._watcher = watcher
         self._places = [_Place(slot, make_board(slot, watcher), make_lock(slot.port)) for slot in rig.slots]
 
+    def switch_on(self, wanted: Collection[str]) -> None:
+        """At the start of a run: power for each board that is not on USB and that nobody else uses.
+
+        A run that was killed in the middle of a power cycle left it dark. The boards of slots ``wanted`` are waited
+        for, all side by side; one that does not come is set aside with the reason.
+        """
+        dark = [place for place in self._places if not place.board.present]
+        dark = [place for place in dark if place.slot.name in wanted or place.board.power.available]
+        with ThreadPoolExecutor(max_workers=max(1, len(dark))) as workers:
+            for _ in workers.map(lambda place: self._switch_on(place, place.slot.name in wanted), dark):
+                pass
+
+    def _switch_on(self, place: _Place, wanted: bool) -> None:
+        try:
+            place.lock.acquire()
+        except BoardHeld:
+            return  # its user has it dark for a reason
+        try:
+            if wanted:
+                place.board.modes.reappear()
+            else:
+                place.board.power.on()
+        except RigError as error:
+            if wanted:
+                self.quarantine(place.board, f"{error.what}: {error.found}")
+            else:
+                _log.warning("%s stays dark: %s", place.board, error.what)
+        finally:
+            place.lock.release()
+
     def acquire(self, platform: str, features: Iterable[str] = (), within: float = 0.0) -> Board:
         """A healthy board of ``platform`` that has ``features``, open and in normal mode.
 
@@ -107,26 +140,36 @@ class BoardPool:
             self.release(board)
 
     def release(self, board: Board) -> None:
-        """Give a board back."""
+        """Give a board back, with its power on. Raises ``RigError`` when its switch fails, after that."""
         place = self._place(board)
-        board.close()
-        place.lock.release()
+        try:
+            board.power.restore()
+        finally:
+            board.close()
+            place.lock.release()
 
     def close(self) -> None:
-        """Give all boards back."""
+        """Give all boards back. Raises the ``RigError`` of the first that stays dark."""
+        troubles: list[RigError] = []
         for place in self._places:
             if place.lock.held:
-                self.release(place.board)
+                try:
+                    self.release(place.board)
+                except RigError as error:
+                    troubles.append(error)
+        if troubles:
+            raise troubles[0]
 
     def quarantine(self, board: Board, reason: str) -> None:
         """Set a board aside until the end of the run; its current lease goes on."""
         self._place(board).quarantine = f"{reason}, since {time.strftime('%H:%M')}"
 
-    def check_not_quarantined(self, board: Board) -> None:
-        """Raises ``BoardNotFound`` with the reason when ``board`` was set aside."""
+    def quarantined(self, board: Board) -> BoardNotFound | None:
+        """The error with the reason when ``board`` was set aside."""
         reason = self._place(board).quarantine
-        if reason:
-            raise BoardNotFound(f"{board} is quarantined", found=reason, hint="mend the board and run again")
+        if not reason:
+            return None
+        return BoardNotFound(f"{board} is quarantined", found=reason, hint="mend the board and run again")
 
     def report(self, board: Board, *, rig_failure: str = "") -> None:
         """Tell how a test went for the board as equipment: failures in a row put it into quarantine."""
@@ -179,7 +222,8 @@ class BoardPool:
         try:
             self._check(place.board)
         except RigError as error:
-            self.quarantine(place.board, f"health check: {error.what} ({error.found})")
+            hint = f"; {error.hint}" if error.hint else ""
+            self.quarantine(place.board, f"health check: {error.what} ({error.found}){hint}")
             self.release(place.board)
             return False
         except BaseException:
@@ -208,7 +252,10 @@ class BoardPool:
             return SlotStatus(place.slot, SlotState.QUARANTINED, place.quarantine, usb)
         if place.lock.held:
             return SlotStatus(place.slot, SlotState.LEASED, "leased by this process", usb)
-        holder = place.lock.holder()
+        try:
+            holder = place.lock.holder()
+        except RigError as error:
+            return SlotStatus(place.slot, SlotState.HELD, f"{error.what}: {error.found}", usb)
         if holder is not None:
             return SlotStatus(place.slot, SlotState.HELD, f"held by {holder}", usb)
         if usb is None:

@@ -60,12 +60,23 @@ class NoPower:
         )
 
 
-class AnnouncedPower:
-    """A switch that calls ``before`` each time it is used: a board without power has left the cloud."""
+class BoardPower:
+    """The switch of one board, and what switching means for it.
 
-    def __init__(self, switch: PowerSwitch, before: Callable[[], None]) -> None:
+    ``before`` is called each time the switch is used: a board without power has left the cloud. ``after_off`` waits
+    until USB has noticed, so that nobody takes the board that was for the one that comes.
+    """
+
+    def __init__(
+        self,
+        switch: PowerSwitch,
+        before: Callable[[], None] = lambda: None,
+        after_off: Callable[[], object] = lambda: None,
+    ) -> None:
         self.switch = switch
         self._before = before
+        self._after_off = after_off
+        self._dark = False
 
     @property
     def available(self) -> bool:
@@ -74,10 +85,18 @@ class AnnouncedPower:
     def on(self) -> None:
         self._before()
         self.switch.on()
+        self._dark = False
 
     def off(self) -> None:
         self._before()
+        self._dark = self.available  # from here on: a command that broke off may have done its work
         self.switch.off()
+        self._after_off()
+
+    def restore(self) -> None:
+        """Switch on what was switched off here and left so."""
+        if self._dark:
+            surely_on(self)
 
 
 def run_uhubctl(arguments: list[str]) -> str:
@@ -86,7 +105,7 @@ def run_uhubctl(arguments: list[str]) -> str:
     if program is None:
         raise RigError("uhubctl is not installed", hint="sudo apt-get install uhubctl")
     try:
-        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=30)
+        done = _run([program, *arguments], 30)
     except subprocess.TimeoutExpired as error:
         raise RigError("uhubctl took too long", hint="is the hub still there?") from error
     if done.returncode:
@@ -153,7 +172,7 @@ class CommandPower:
         if program is None:
             raise RigError(f"cannot switch {self._name} {action}", found=f"no program {words[0]!r}")
         try:
-            done = subprocess.run([program, *words[1:]], capture_output=True, text=True, timeout=60)
+            done = _run([program, *words[1:]], 60)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise RigError(f"cannot switch {self._name} {action}", found=str(error)) from error
         if done.returncode:
@@ -164,11 +183,37 @@ class CommandPower:
             )
 
 
-def cycle(switch: PowerSwitch, off_for: float = OFF_FOR, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Off, wait ``off_for`` seconds, on."""
-    switch.off()
-    sleep(off_for)
-    switch.on()
+def cycle(
+    switch: PowerSwitch, off_for: float | None = None, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Off, wait ``off_for`` seconds (two unless told), on: also when something breaks it off, Ctrl-C for one."""
+    try:
+        switch.off()
+        sleep(OFF_FOR if off_for is None else off_for)
+    finally:
+        surely_on(switch)
+
+
+def surely_on(switch: PowerSwitch) -> None:
+    """Switch on; an interrupt meanwhile is heard when that is done."""
+    try:
+        switch.on()
+    except KeyboardInterrupt:
+        switch.on()
+        raise
+
+
+def _run(words: Sequence[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    """Run a switch's command, out of reach of the terminal's Ctrl-C: half a switching helps nobody."""
+    return subprocess.run(
+        words,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        process_group=0,
+        check=False,
+    )
 
 
 def power_for(slot: SlotTable) -> PowerSwitch:

@@ -16,10 +16,11 @@ from typing import Any, Protocol
 
 from hil.device.requests import ControlRequest
 from hil.device.results import Result, result_name
-from hil.errors import RigError, WireError
+from hil.errors import RigError
 from hil.observe import quietly, verb
 from hil.rig.modes import Mode
 from hil.usb.control import ControlChannel
+from hil.usb.jsonreply import json_object
 from hil.usb.seriallog import SerialLog
 
 PROBE = "probe"  # its name as an application
@@ -324,12 +325,4 @@ class Probe:
 
 def _object(data: bytes) -> dict[str, Any]:
     """The JSON object in a reply; an empty reply is an empty one. Raises ``WireError``."""
-    if not data:
-        return {}
-    try:
-        value = json.loads(data)
-    except ValueError as error:
-        raise WireError("the probe's reply is not JSON", found=repr(data[:80])) from error
-    if not isinstance(value, dict):
-        raise WireError("the probe's reply is not an object", found=repr(data[:80]))
-    return value
+    return json_object(data, "the probe's reply") if data else {}

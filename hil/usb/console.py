@@ -5,13 +5,13 @@ The console is there only while the board listens; at other times the applicatio
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 from hil.errors import RigError, UsageError, WireError
+from hil.usb.jsonreply import json_object
 from hil.usb.seriallog import SerialLog
 
 FIRST_ANSWER = 5.0  # seconds
@@ -97,13 +97,7 @@ def parse_mac(text: str) -> str:
 def parse_describe(text: str) -> dict[str, Any]:
     """Read the answer to ``s``: the describe object with ``p`` and ``m``. Raises ``WireError``."""
     start, end = text.find("{"), text.rfind("}")
-    try:
-        value = json.loads(text[start : end + 1])
-    except json.JSONDecodeError as error:
-        raise WireError("no JSON in the answer of the console", found=repr(text[:80])) from error
-    if not isinstance(value, dict):
-        raise WireError("the answer of the console is not an object", found=repr(text[:80]))
-    return value
+    return json_object(text[start : end + 1], "the answer of the console")
 
 
 class Console:
@@ -174,12 +168,11 @@ class WifiDialogue:
         self._log.write(b"w")
         for _ in range(12):  # an SSID prompt may repeat; a dialogue that goes on for ever is broken
             try:
-                found = self._log.expect(self._next, within, since=place)
+                found, place = self._log.find(self._next, within, since=place)
             except AssertionError as error:
                 raise RigError(
                     "Wi-Fi dialogue got stuck", expected="a known prompt", found=str(error)
                 ) from error
-            place = found.end()
             if found["done"] is not None:
                 return
             if found["failed"] is not None:

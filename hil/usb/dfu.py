@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hil.errors import FlashError
+from hil.usb.scratch import scratch
 from hil.usb.sysfs import UsbBoard
 
 Progress = Callable[[int], None]  # bytes so far
@@ -170,8 +170,8 @@ class DfuUtil:
 
     def download(self, alt: int, address: int, data: bytes, progress: Progress | None = None) -> None:
         """Write ``data`` at ``address`` of alternate setting ``alt``; the board stays in DFU mode."""
-        with tempfile.TemporaryDirectory(prefix="hil-dfu-") as folder:
-            file = Path(folder, "image.bin")
+        with scratch() as folder:
+            file = folder / "image.bin"
             file.write_bytes(data)
             options = ["-a", str(alt), "-s", f"0x{address:08x}", "-D", str(file)]
             outcome = self._call(options, progress)
@@ -180,8 +180,8 @@ class DfuUtil:
 
     def upload(self, alt: int, address: int, size: int) -> bytes:
         """Read ``size`` bytes at ``address`` of alternate setting ``alt``."""
-        with tempfile.TemporaryDirectory(prefix="hil-dfu-") as folder:
-            file = Path(folder, "image.bin")
+        with scratch() as folder:
+            file = folder / "image.bin"
             options = ["-a", str(alt), "-s", f"0x{address:08x}:{size}", "-U", str(file)]
             outcome = self._call(options, None)
             data = file.read_bytes() if file.exists() else b""

@@ -166,6 +166,17 @@ class UsbWatcher:
                     raise self._not_seen(port, mode, within, started)
                 self._changed.wait(left)
 
+    def wait_present(self, port: str, within: float) -> UsbBoard | None:
+        """The board at ``port`` in whichever mode, once it is usable there.
+
+        After ``within`` seconds whatever is there, also a board whose serial port did not come, or ``None``.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (seen := self._boards.get(port)) is not None and seen.ready, within
+            )
+            return self._boards.get(port)
+
     def wait_gone(self, board: UsbBoard, within: float) -> bool:
         """Whether ``board`` left USB, or enumerated anew, within that many seconds."""
         with self._changed:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import time
+from pathlib import Path
 from typing import Any, Protocol
 
 import usb.backend.libusb1
@@ -29,6 +30,22 @@ class TransferError(RigError):
         super().__init__(what, found=found, hint=hint)
         self.stalled = stalled
         self.gone = gone
+
+
+def usb_node(bus: int, address: int) -> Path:
+    """Where a USB device is opened."""
+    return Path(f"/dev/bus/usb/{bus:03d}/{address:03d}")
+
+
+class NoPermission(TransferError):
+    """A node of a board is closed to this user."""
+
+    def __init__(self, board: UsbBoard, node: Path) -> None:
+        super().__init__(
+            f"no permission to talk to {board}",
+            found=f"{node} may not be read and written",
+            hint="`hil doctor` says what opens it: udev rules, or a group for you",
+        )
 
 
 class UsbTransport(Protocol):
@@ -91,10 +108,6 @@ def _explain(error: Any, board: UsbBoard, what: str) -> TransferError:
     if error.errno == errno.EPIPE:
         return TransferError(f"{board} refused USB {what}", stalled=True)
     if error.errno == errno.EACCES:
-        return TransferError(
-            f"no permission to talk to {board}",
-            found=f"/dev/bus/usb/{board.bus:03d}/{board.address:03d} may not be written",
-            hint="install the udev rules: `hil doctor` prints how",
-        )
+        return NoPermission(board, usb_node(board.bus, board.address))
     gone = error.errno in (errno.ENODEV, errno.ENOENT, errno.EIO, errno.EPROTO, errno.ESHUTDOWN)
     return TransferError(f"USB {what} to {board} failed", gone=gone, found=str(error))

@@ -52,3 +52,19 @@ def test_serial_carries_commands_as_well(board: Board) -> None:
     board.serial.write(b'>{"c":"info"}\n')
     answer = board.serial.expect(r'<\{"_":0,"app":"(\w+)"', within=5, since=mark)
     assert answer[1] == "probe"
+
+
+def test_6_17_the_serial_log_tells_what_the_board_does(board: Board) -> None:
+    mark = board.serial.mark()
+    board.probe.publish("garden/told", "42")
+    board.serial.expect(r"^probe: publish garden/told\r?$", within=5, since=mark)
+
+
+@pytest.mark.board("photon", "argon")
+def test_6_17_a_reader_never_loses_the_boot_line(board: Board) -> None:
+    for boots in range(board.probe.info().boots + 1, board.probe.info().boots + 3):
+        mark = board.serial.mark()
+        board.reset()
+        board.serial.expect(
+            rf"^probe: version \d+ build [0-9a-f]{{16}} boot {boots}\r?$", within=10, since=mark
+        )

@@ -41,6 +41,15 @@ public:
 	bool operator==(const char* other) const { return text_ == other; }
 	bool operator!=(const String& other) const { return text_ != other.text_; }
 	String& operator+=(char c) { text_ += c; return *this; }
+	String& operator+=(const String& other) { text_ += other.text_; return *this; }
+	static String format(const char* format, ...) __attribute__((format(printf, 1, 2))) {
+		char text[256];
+		va_list arguments;
+		va_start(arguments, format);
+		vsnprintf(text, sizeof(text), format, arguments);
+		va_end(arguments);
+		return String(text);
+	}
 
 private:
 	std::string text_;
@@ -211,7 +220,11 @@ static SystemClass System;
 
 struct UsbSerial {
 	std::string in, out;
+	bool open = true;
+	int room = 256;
 	void begin() {}
+	bool isConnected() { return open; }
+	int availableForWrite() { return room; }
 	int available() { return in.size(); }
 	int read() { const char c = in[0]; in.erase(0, 1); return c; }
 	size_t write(uint8_t byte) { out += (char)byte; return 1; }

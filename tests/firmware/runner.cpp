@@ -98,6 +98,10 @@ static std::string happen(const std::string& what, const std::string& name, cons
 		loop();
 	} else if (what == "!printed") {
 		return oneLine(std::exchange(Serial.out, ""));
+	} else if (what == "!port") {
+		Serial.open = name == "open";
+		Serial.room = data.empty() ? 256 : std::stoi(data);
+		loop();
 	} else if (what == "!later") {
 		clockMs() += 1000;
 		loop();

@@ -219,13 +219,57 @@ def test_what_happens_after_the_reply(probe: Cpp) -> None:
 
 
 def test_serial_carrier(probe: Cpp) -> None:
-    assert probe.ask("!printed") == rf"probe: version 1 build {BUILD} boot 1\r\n"
+    probe.ask("!printed")
     for line in ('>{"c":"cloud"}', "noise", '>{"c":"nothing"}', ">oops", '>{"c":"unsubscribe"}'):
         probe.ask(f"!serial {line}")
     probe.ask(f'!serial >{{"c":"cloud","x":"{"x" * 4096}"}}')
-    assert probe.ask("!printed") == r'<{"_":0,"connected":true}\n<{"_":-120}\n<{"_":-270}\n<{"_":0}\n'
+    told = r"probe: online\r\n", r"probe: unsubscribe\r\n"
+    answers = r'<{"_":0,"connected":true}\n', r'<{"_":-120}\n<{"_":-270}\n', r'<{"_":0}\n'
+    assert probe.ask("!printed") == "".join([told[0], answers[0], answers[1], told[1], answers[2]])
     probe.ask('!serial >{"c":"cloud"}')
     assert probe.ask("!printed") == r'<{"_":0,"connected":true}\n'
+
+
+def test_6_17_both_sides_tell_the_same(probe: Cpp) -> None:
+    boot = rf"probe: version 1 build {BUILD} boot 1\r\n"
+    probe.ask("!port closed")
+    probe.ask("!later")
+    assert probe.ask("!printed") == "", "nobody reads"
+    for _ in range(2):
+        probe.ask("!port open")
+        probe.ask("!later")
+        assert probe.ask("!printed") == boot, "each time that the port is opened"
+        probe.ask("!port closed")
+    probe.ask("!port open")
+    probe.ask("!later")
+    probe.ask("!printed")
+    twin = TwinBoard()
+    twin.facts.serial = b""
+    long = "y" * 80
+    for payload in (
+        '{"c":"subscribe","n":"garden/"}',
+        f'{{"c":"publish","n":"{long}","d":"secret"}}',
+        '{"c":"received"}',
+        '{"c":"function","n":"","r":1}',
+        '{"c":"nothing"}',
+        '{"c":"sleep","s":-1}',
+    ):
+        probe.command(payload)
+        twin.command(payload)
+    probe.ask("!call probe_echo grüße")
+    twin.os.functions["probe_echo"]("grüße")
+    probe.ask("!event garden/x 12345")
+    twin.app._received("garden/x", b"12345")
+    said = probe.ask("!printed")
+    assert said == twin.facts.serial.decode().replace("\r", "\\r").replace("\n", "\\n")
+    assert said.count("probe: ") == 6
+
+
+def test_6_17_a_host_that_reads_nothing_holds_nothing_up(probe: Cpp) -> None:
+    probe.ask("!printed")
+    probe.ask("!port open 10")
+    assert probe.command('{"c":"unsubscribe"}') == (0, {})
+    assert probe.ask("!printed") == ""
 
 
 def test_image_has_its_marker_lines(programs: dict[str, Path]) -> None:

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from hil.errors import NetworkError
+from hil.errors import NetworkError, UsageError
 from hil.netlab.scan import open_tcp_ports, open_udp_ports
 from hil.netlab.topology import CLOUD_ADDRESS
 from tests.netlab.conftest import InNamespaces
@@ -69,3 +69,20 @@ def test_an_address_without_route_is_trouble_not_a_clean_result(in_namespaces: I
             open_udp_ports("192.0.2.1", [80])
 
     in_namespaces(inside)
+
+
+def test_6_15_a_board_without_an_address_is_named_and_no_socket_is_left() -> None:
+    """Issue 6, point 15 d."""
+    made: list[socket.socket] = []
+
+    def open_socket(family: int, kind: int) -> socket.socket:
+        made.append(socket.socket(family, kind))
+        return made[-1]
+
+    for scan in (open_tcp_ports, open_udp_ports):
+        with pytest.raises(UsageError, match="there is no address to scan"):
+            scan(None, [80], open_socket=open_socket)
+        with pytest.raises((OSError, NetworkError)):
+            scan("no.such.host.invalid", [80, 81], open_socket=open_socket)
+    assert made
+    assert [each.fileno() for each in made] == [-1] * len(made), "each is closed"

@@ -146,6 +146,16 @@ def test_a_flash_that_breaks_off_is_named_and_the_next_one_recovers(
         assert argon.firmware() is not None
 
 
+def test_6_15_a_board_is_flashed_right_after_its_power_came_on(argon: Board, images: FirmwareStore) -> None:
+    """Issue 6, points 15 c and 19: the switch says yes before the kernel has enumerated anything."""
+    image = images.image("probe", "1", argon.platform)
+    for _ in range(2):
+        argon.power.off()
+        assert not argon.present, "USB has noticed: nobody takes the board that was for the one that comes"
+        argon.power.on()
+        assert argon.flash(image, force=True).written
+
+
 def test_bad_images_are_refused_before_the_board_is_touched(argon: Board, images: FirmwareStore) -> None:
     good = images.image("probe", "1", argon.platform)
     before = argon.usb.address

@@ -14,9 +14,10 @@ from hil.device.modules import NO_PRODUCT, Dependency, Module, ModuleFunction, b
 from hil.device.platforms import Platform, UsbMode, by_name
 from hil.device.protobuf import Writer
 from hil.rig import board as board_module
-from hil.rig import modes
+from hil.rig import connection, modes
 from hil.rig.board import Board
 from hil.rig.connection import UsbTools
+from hil.rig.power import PowerSwitch
 from hil.rig.rigfile import SlotTable
 from hil.usb import discovery
 from hil.usb.control import ControlChannel
@@ -77,6 +78,8 @@ class BenchBoard:
         self.failing_reads = 0
         self.probe_build: str | None = BUILD
         self.invalid = False
+        self.requests: list[int] = []
+        self.dfu_enumerates: Callable[[Callable[[], None]], None] = lambda enumerate_: enumerate_()
 
     # -- USB -----------------------------------------------------------------------------------------------
 
@@ -96,14 +99,19 @@ class BenchBoard:
         self.udev.event("remove", self._device)
 
     def restart(self, mode: UsbMode = UsbMode.NORMAL) -> None:
+        """Into DFU mode ``dfu_enumerates`` says when: it is handed what makes the board appear."""
         self.listening = False
         self.unplug()
-        self.plug(mode)
+        if mode is UsbMode.DFU:
+            self.dfu_enumerates(lambda: self.plug(mode))
+        else:
+            self.plug(mode)
 
     # -- control requests ----------------------------------------------------------------------------------
 
     def control(self, request: int, payload: bytes) -> tuple[int, bytes]:
         del payload
+        self.requests.append(request)
         if request == 10 and self.probe_build is None:
             return -120, b""
         if request == 10:
@@ -193,6 +201,27 @@ class BenchBoard:
         return Outcome(0, "File downloaded successfully")
 
 
+class Switch:
+    """The power of one board; ``works`` is false for a switch that says yes and does nothing."""
+
+    available = True
+
+    def __init__(self, there: BenchBoard, *, works: bool = True) -> None:
+        self._there = there
+        self.works = works
+        self.calls: list[str] = []
+
+    def on(self) -> None:
+        self.calls.append("on")
+        if self.works and not self._there.plugged:
+            self._there.plug()
+
+    def off(self) -> None:
+        self.calls.append("off")
+        if self._there.plugged:
+            self._there.unplug()
+
+
 class Bench:
     """Boards of the given slots on a USB that is watched."""
 
@@ -207,9 +236,14 @@ class Bench:
         monkeypatch.setattr(modes, "RESTART_STABLE", 0)
         monkeypatch.setattr(board_module, "SETTLE", 0)
         monkeypatch.setattr(modes, "_TOUCH_WITHIN", 0.01)
+        monkeypatch.setattr(modes, "_GONE_WITHIN", 0.01)
+        monkeypatch.setattr(modes, "VANISHED_WITHIN", 0.02)
+        for module in (connection, modes):
+            monkeypatch.setattr(module, "APPEARS_WITHIN", 0.01)
+        monkeypatch.setattr(connection, "LEAVES_WITHIN", 0.01)
 
-    def board(self, slot: SlotTable) -> Board:
-        return Board(slot, self.watcher, tools=self.tools)
+    def board(self, slot: SlotTable, power: PowerSwitch | None = None) -> Board:
+        return Board(slot, self.watcher, power, tools=self.tools)
 
     def _channel(self, usb: UsbBoard) -> ControlChannel:
         return ControlChannel(usb, FakeUsbTransport(self.boards[usb.port].control), sleep=lambda _: None)

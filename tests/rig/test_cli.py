@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from hil.cli import boards
 from hil.cli.main import main
 from hil.rig import checks
+from hil.rig.doctorline import Verdict
 from hil.rig.rigfile import load_rig
 from hil.usb.discovery import UsbWatcher
 
@@ -65,6 +66,6 @@ def test_the_doctor_misses_no_board_that_only_a_rack_has() -> None:
         name: checks.boards_present(load_rig(RIGS / f"{name}.toml"), bus, required=True)
         for name in ("virtual", "example-bench")
     }
-    assert found["virtual"].verdict is checks.Verdict.OK
+    assert found["virtual"].verdict is Verdict.OK
     assert "those of rig virtual are inside `hil rack run -- ...`" in found["virtual"].found
-    assert found["example-bench"].verdict is checks.Verdict.MISSING
+    assert found["example-bench"].verdict is Verdict.MISSING

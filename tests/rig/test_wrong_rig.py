@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from hil import resources
-from hil.cli import boards, doctor
+from hil.cli import boards
 from hil.cli.main import main
 from hil.device.platforms import UsbMode, by_name
 from hil.ports import Protocol
 from hil.rig import checks
-from hil.rig.checks import Verdict
+from hil.rig.doctorline import Verdict
 from hil.rig.rigfile import load_rig
 from hil.usb.sysfs import UsbBoard
 from tests.rig.test_cli import EmptyBus
@@ -102,13 +102,3 @@ def test_the_doctor_names_who_has_a_port(protocol: Protocol) -> None:
     assert f"(process {os.getpid()} of user" in check.found
     assert check.fix.startswith(f"kill {os.getpid()}")
     assert checks.cloud_port(protocol, port).verdict is Verdict.OK
-
-
-def test_the_doctor_installs_the_rules_that_travel_with_the_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checks, "_RULES_FOLDERS", (tmp_path,))
-    check = checks.udev_rules([])
-    assert str(resources.udev_rules()) in check.fix
-    assert resources.udev_rules().is_absolute()
-    assert str(resources.udev_rules()) in doctor.line(check)

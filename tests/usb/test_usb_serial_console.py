@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
+import tracemalloc
 import tty
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -24,6 +27,7 @@ from hil.usb.console import (
     parse_mac,
     parse_version,
 )
+from hil.usb.jsonreply import json_object
 from hil.usb.seriallog import SerialLog, touch
 
 ID = "e00fce68aabbccddeeff0011"
@@ -112,6 +116,142 @@ def test_the_log_survives_a_re_enumeration(line: Line, log: SerialLog) -> None:
     finally:
         log.detach()
         other.unplug()
+
+
+def test_6_17_what_a_board_said_before_the_port_was_open_is_in_the_log(line: Line) -> None:
+    """The boot line: a board says it as soon as it enumerates, and pyserial empties the port when it opens it."""
+    line.say("probe: version 1 build 0123456789abcdef boot 7\r\n")
+    log = SerialLog("argon-1")
+    log.attach(line.path)
+    try:
+        assert log.expect(r"boot (\d+)", 5)[1] == "7"
+    finally:
+        log.detach()
+
+
+def test_6_17_the_next_port_is_read_though_it_has_the_name_of_the_last(line: Line, tmp_path: Path) -> None:
+    name = tmp_path / "ttyACM0"
+    name.symlink_to(line.path)
+    log = SerialLog("argon-1")
+    log.attach(str(name))
+    assert log.wait_attached(5)
+    line.unplug()
+    for reader in (each for each in threading.enumerate() if each.name == "serial-argon-1"):
+        reader.join(5)
+    other = Line()
+    name.unlink()
+    name.symlink_to(other.path)
+    other.say("boot 2\r\n")
+    log.attach(str(name))
+    try:
+        log.expect("boot 2", 5)
+    finally:
+        log.detach()
+        other.unplug()
+
+
+def test_6_17_an_addition_costs_what_it_adds_and_not_what_is_there() -> None:
+    """Ten megabytes are there: one line more must not copy them."""
+    log = SerialLog("argon-1")
+    for _ in range(10):
+        log.append(b"x" * 1_000_000)
+    tracemalloc.start()
+    try:
+        for _ in range(100):
+            log.append(b"one more\n")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 100_000, "bytes of memory"
+    assert log.text(log.mark() - 9) == "one more\n"
+
+
+def test_6_17_waiting_for_silence_has_an_end() -> None:
+    log = SerialLog("argon-1")
+    stop = threading.Event()
+
+    def talk() -> None:
+        while not stop.wait(0.001):
+            log.append(b"tick\r\n")
+
+    talker = threading.Thread(target=talk)
+    talker.start()
+    try:
+        with pytest.raises(RigError, match="argon-1 does not stop talking"):
+            log.until_idle(0, 5, within=0.1)
+    finally:
+        stop.set()
+        talker.join()
+
+
+@pytest.mark.parametrize("parts", [(b"21 \xc2", b"\xb0C"), (b"\xe6\xb8", b"\xa9", b" ok")])
+def test_6_17_a_character_that_arrives_in_pieces_is_whole(parts: tuple[bytes, ...]) -> None:
+    log = SerialLog("argon-1")
+    for part in parts:
+        log.append(part)
+    assert log.text() == b"".join(parts).decode()
+
+
+@given(st.lists(st.text(max_size=20), max_size=20), st.integers(0, 200))
+def test_any_portions_make_the_same_log(portions: list[str], since: int) -> None:
+    log = SerialLog("argon-1")
+    for portion in portions:
+        log.append(portion.encode())
+    whole = "".join(portions)
+    assert log.mark() == len(whole)
+    assert log.text(since) == whole[since:]
+    assert "".join(each.text for each in log.lines()) == "".join(
+        each.rstrip("\r\n") for each in whole.splitlines(keepends=True)
+    )
+
+
+def test_a_match_begins_where_the_log_is_looked_at() -> None:
+    log = SerialLog("argon-1")
+    log.append(b"one two\nthree\n")
+    found, end = log.find(r"^\w+", 0, since=4)
+    assert (found[0], end) == ("three", 13), "no line begins at two"
+    assert log.find(r"^\w+", 0, since=8)[1] == 13
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":' + DEEP, '{"a":' + "[" * 33 + "]" * 33 + "}", '{"a":' + "1" * 5000 + "}"]
+)
+def test_6_17_json_too_deep_or_too_long_for_a_board_is_refused(text: str) -> None:
+    with pytest.raises(WireError):
+        parse_describe(text)
+    with pytest.raises(WireError):
+        json_object(text.encode(), "the probe's reply")
+
+
+def test_brackets_in_a_string_are_not_depth() -> None:
+    text = json.dumps({"a": DEEP + '"]\\'})
+    assert json_object(text, "the reply") == {"a": DEEP + '"]\\'}
+
+
+@given(st.binary(max_size=80))
+def test_any_reply_is_an_object_or_a_wire_error(data: bytes) -> None:
+    try:
+        assert isinstance(json_object(data, "the reply"), dict)
+    except WireError:
+        return
+
+
+def test_6_17_a_port_that_somebody_holds_is_named_and_read_as_soon_as_it_is_free(line: Line) -> None:
+    holder = SerialLog("somebody")
+    holder.attach(line.path)
+    assert holder.wait_attached(5)
+    log = SerialLog("argon-1")
+    log.attach(line.path)
+    try:
+        with pytest.raises(AssertionError, match=r"port not open \(.*(lock|busy)"):
+            log.expect("never", 0.3)
+        holder.detach()
+        assert log.wait_attached(10)
+    finally:
+        log.detach()
 
 
 def test_a_port_that_is_not_open_is_named() -> None:

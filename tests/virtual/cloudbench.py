@@ -67,6 +67,7 @@ class FakeFacts:
     resets: list[tuple[str, str]] = field(default_factory=list)
     sleeps: list[float] = field(default_factory=list)
     serial: bytes = b""
+    serial_is_open: bool = False
     notices: list[str] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -116,6 +117,9 @@ class FakeFacts:
 
     def request_sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
+
+    def usb_serial_open(self) -> bool:
+        return self.serial_is_open
 
     def usb_serial_write(self, data: bytes) -> None:
         with self.changed:

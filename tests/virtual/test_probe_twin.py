@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
@@ -75,7 +76,6 @@ class Board:
 
 def test_at_start() -> None:
     board = Board()
-    assert board.facts.serial == b"probe: version 1 build 0123456789abcdef boot 1\r\n"
     assert board.os.describe().functions == ("probe_echo", "probe_answer")
     assert board.os.describe().variables == {
         "probe_bool": VariableType.BOOL,
@@ -91,6 +91,48 @@ def test_at_start() -> None:
     ]
     assert board.call("probe_answer") == 42
     assert board.call("probe_echo", "grüße") == 7
+
+
+def test_6_17_whoever_opens_the_port_gets_the_boot_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    board, now = Board(), count(1000, 30)  # ms
+    monkeypatch.setattr(type(board.os), "millis", lambda _: next(now))
+    board.cloud.connected = False
+    board.app.loop()
+    assert board.facts.serial == b"", "nobody reads"
+    for _ in range(2):
+        board.facts.serial_is_open = True
+        while b"boot" not in board.facts.serial:
+            board.app.loop()
+        assert board.facts.serial == b"probe: version 1 build 0123456789abcdef boot 1\r\n"
+        board.facts.serial, board.facts.serial_is_open = b"", False
+        board.app.loop()
+
+
+def test_6_17_the_probe_tells_what_happens() -> None:
+    board = Board()
+    board.cloud.connected = True
+    board.app.loop()
+    board.command("subscribe", n="garden/")
+    board.command("publish", n="x\x1b[2J" + "y" * 80, d="secret")
+    board.command("received")
+    board.command("function", n="")
+    assert isinstance(board.app, Probe)
+    board.app._received("garden/x", b"12345")
+    board.call("probe_echo", "grüße")
+    board.cloud.connected = False
+    board.app.loop()
+    board.app.control_request(b'{"c":"publish","n":"\\ud800"}')
+    assert board.facts.serial.decode().split("\r\n") == [
+        "probe: online",
+        "probe: subscribe garden/",
+        f"probe: publish x?[2J{'y' * 59}",
+        "probe: function : error -270",
+        "probe: event garden/x, 5 bytes",
+        "probe: call probe_echo, 7 bytes: 7",
+        "probe: offline",
+        "probe: publish ?: error -270",
+        "",
+    ]
 
 
 def test_info_and_cloud() -> None:

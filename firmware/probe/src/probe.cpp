@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <iterator>
 #include <vector>
 
 #ifndef HIL_BUILD
@@ -41,6 +42,8 @@ constexpr double kSleepMax = 86400;
 constexpr size_t kBuildAt = sizeof("HIL-BUILD:") - 1;
 constexpr size_t kBuildSize = 16;
 constexpr size_t kMaxSubscriptions = 4;
+constexpr size_t kToldMax = 64;        // bytes of a name in a log line
+constexpr uint32_t kGreetAfterMs = 100;  // what comes before a host has set its port up may be thrown away there
 constexpr int kNotSupported = -120;
 constexpr int kLimitExceeded = -200;
 constexpr int kInvalidState = -210;
@@ -99,6 +102,50 @@ enum class Later { NONE, RESET, SAFE_MODE, SLEEP, CONNECT, DISCONNECT };
 Later later = Later::NONE;
 uint32_t laterAt = 0;
 uint32_t sleepMs = 0;
+
+bool portOpen = false;
+bool greeted = false;
+uint32_t openedAt = 0;
+bool toldOnline = false;
+
+// One log line. It never waits for room: a host that has the port open and reads nothing holds nothing up.
+void narrate(const String& text) {
+    if (Serial.isConnected() && Serial.availableForWrite() >= (int)text.length() + 9) {
+        Serial.printf("probe: %s\r\n", text.c_str());
+    }
+}
+
+// A name as a log line shows it: short, and without what moves a cursor.
+String told(const char* name) {
+    String text;
+    for (const char* at = name; *at != 0 && text.length() < kToldMax; ++at) {
+        text += (unsigned char)*at < 0x20 || *at == 0x7f ? '?' : *at;
+    }
+    return text;
+}
+
+void greet() {
+    const char* version = strchr(kImageName, '@') + 1;
+    narrate(String::format("version %d build %.16s boot %lu", atoi(version), kImageBuild + kBuildAt,
+            (unsigned long)boots));
+}
+
+// The boot line goes to everybody who opens the port: at the start there mostly is nobody yet.
+void narrateState() {
+    if (Serial.isConnected() != portOpen) {
+        portOpen = !portOpen;
+        greeted = false;
+        openedAt = millis();
+    }
+    if (portOpen && !greeted && millis() - openedAt >= kGreetAfterMs) {
+        greeted = true;
+        greet();
+    }
+    if (Particle.connected() != toldOnline) {
+        toldOnline = !toldOnline;
+        narrate(toldOnline ? "online" : "offline");
+    }
+}
 
 void doLater(Later what, uint32_t delayMs) {
     later = what;
@@ -183,6 +230,7 @@ bool intMember(const JSONValue& object, const char* name, int* number, bool requ
 
 void onEvent(const char* name, const char* data) {
     events.push_back({String(name), String(data ? data : "")});
+    narrate(String::format("event %s, %u bytes", told(name).c_str(), (unsigned)events.back().data.length()));
 }
 
 int registerFunction(const String& name, bool length, int value) {
@@ -196,7 +244,10 @@ int registerFunction(const String& name, bool length, int value) {
     Answer* answer = new Answer{name, length, value};
     std::function<int(String)> handler = [answer](String argument) {
         calls.push_back({answer->name, argument});
-        return answer->length ? (int)argument.length() : answer->value;
+        const int result = answer->length ? (int)argument.length() : answer->value;
+        narrate(String::format("call %s, %u bytes: %d", told(answer->name.c_str()).c_str(),
+                (unsigned)argument.length(), result));
+        return result;
     };
     if (!Particle.function(answer->name.c_str(), handler)) {
         return kLimitExceeded;
@@ -447,6 +498,23 @@ int execute(const JSONValue& command, JSONWriter& reply) {
     return kNotSupported;
 }
 
+// Commands that change something are told; a host that looks is not, it looks many times a second.
+void narrateCommand(const JSONValue& command, int code) {
+    static const char* const kTold[] = {"connect", "disconnect", "publish", "subscribe", "unsubscribe", "function",
+            "variable", "reset", "safemode", "sleep"};
+    JSONValue member;
+    const String what = findMember(command, "c", &member) ? written(member) : String();
+    if (std::none_of(std::begin(kTold), std::end(kTold), [&what](const char* each) { return what == each; })) {
+        return;
+    }
+    String line = what;
+    if (findMember(command, "n", &member) && member.isString()) {
+        line += ' ';
+        line += told(member.toString().data());
+    }
+    narrate(code == 0 ? line : String::format("%s: error %d", line.c_str(), code));
+}
+
 // Runs one command and writes its reply object; an error code leaves the reply empty.
 int run(const char* json, size_t size, Reply& reply) {
     const JSONValue command = size > 0 ? JSONValue::parseCopy(json, size) : JSONValue();
@@ -459,6 +527,7 @@ int run(const char* json, size_t size, Reply& reply) {
     if (code != 0) {
         reply.data.clear();
     }
+    narrateCommand(command, code);
     return code;
 }
 
@@ -550,12 +619,10 @@ void setup() {
     registerAtStart("probe_double", "double", "0");
     registerAtStart("probe_string", "string", "\"\"");
     Serial.begin();
-    const char* version = strchr(kImageName, '@') + 1;
-    Serial.printf("probe: version %d build %.16s boot %lu\r\n", atoi(version), kImageBuild + kBuildAt,
-            (unsigned long)boots);
 }
 
 void loop() {
+    narrateState();
     readSerial();
     runLater();
 }

@@ -100,6 +100,10 @@ def in_one_line(name: str) -> str:
 def checked_event(name: str, data: bytes, ttl: int = 60) -> None:
     """Raise ``Refused`` when the API may not publish this (cloud API fact sheet 6). ``ttl`` in seconds."""
     checked_name(name)
+    if any(one.isspace() or not one.isprintable() for one in name):
+        raise Refused(
+            "not an event name", expected="no spaces, line breaks or control characters", found=repr(name)
+        )
     if not 0 <= ttl <= MAX_TTL:
         found = str(ttl) if abs(ttl) <= 1 << 64 else "a far larger number"
         raise Refused("not a ttl", expected=f"0 to {MAX_TTL} seconds", found=found)

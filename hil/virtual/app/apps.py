@@ -306,6 +306,10 @@ class ApplicationHost:
     def connected(self) -> bool:
         return self._cloud is not None and self._cloud.connected
 
+    @property
+    def serial_connected(self) -> bool:
+        return self._facts.usb_serial_open()
+
     def millis(self) -> int:
         return int((self._facts.clock.monotonic() - self._started_at) * 1000)
 

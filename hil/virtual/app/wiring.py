@@ -92,6 +92,10 @@ class Wiring(Protocol):
     def connected(self) -> bool:
         """``Particle.connected()``."""
 
+    @property
+    def serial_connected(self) -> bool:
+        """``Serial.isConnected()``: a host has the serial port open."""
+
     def millis(self) -> int:
         """``millis()``: milliseconds since this start of the board."""
 

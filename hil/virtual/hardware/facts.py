@@ -83,6 +83,9 @@ class DeviceFacts(Protocol):
 
     def usb_serial_write(self, data: bytes) -> None: ...
 
+    def usb_serial_open(self) -> bool:
+        """Whether a host has the serial port open and the application, not the console, writes there."""
+
     def notice(self, line: str) -> None:
         """One line on the serial port, now and to whoever has it open during this start."""
 

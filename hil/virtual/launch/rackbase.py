@@ -8,14 +8,15 @@ nobody holds, never one of a rack that is starting or ending at the moment.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import shutil
 import socket
 import struct
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from hil import held
+from hil.held import HeldFolder
 
 SOCKET_NAME = "supervisor.sock"
 _PREFIX = "hil-rack"
@@ -30,44 +31,12 @@ class RunningRack:
     since: float
 
 
-@dataclass(slots=True)
-class Base:
-    """A base directory and the lock on it, which forked processes share and ``exec`` gives up."""
-
-    path: Path
-    lock: int
-
-    def remove(self) -> None:
-        """Take the directory away, and with it the lock. May be called again."""
-        if self.lock >= 0:
-            shutil.rmtree(self.path, ignore_errors=True)
-            os.close(self.lock)
-            self.lock = -1
+Base = HeldFolder
 
 
 def create() -> Base:
     """A fresh base directory, mode 0700, held; never below /run (the rack lays its own /run over that)."""
-    while True:
-        path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}-{os.getuid()}-", dir=_parent()))
-        base = _held(path)
-        if base is not None:
-            return base  # else another start took it for a left one in the moment before it was held
-
-
-def _held(path: Path) -> Base | None:
-    """``path`` once its lock is ours; ``None`` when somebody holds it or has just taken it away."""
-    try:
-        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(lock), path.lstat()):
-            return Base(path, lock)
-    except OSError:
-        pass
-    os.close(lock)
-    return None
+    return held.create(f"{_PREFIX}-{os.getuid()}-", _parent())
 
 
 def supervisor(base: Path) -> tuple[socket.socket, int]:
@@ -96,10 +65,7 @@ def running() -> list[RunningRack]:
 
 def sweep() -> None:
     """Remove directories of racks that were killed: nobody holds them."""
-    for path in _parent().glob(f"{_PREFIX}-{os.getuid()}-*"):
-        left = _held(path)
-        if left is not None:
-            left.remove()
+    held.sweep(f"{_PREFIX}-{os.getuid()}-", _parent())
 
 
 def _parent() -> Path:
