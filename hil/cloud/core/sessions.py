@@ -99,6 +99,12 @@ class Sessions:
             session.close(why, forget=True, notify=True)
             self._by_device.pop(device.id, None)
 
+    def abandon(self, device_id: str) -> None:
+        """Send nothing again that a device has not acknowledged; its session stays."""
+        session = self._by_device.get(device_id)
+        if session is not None:
+            session.channel.abandon(DeviceOffline("what the device has not acknowledged is abandoned"))
+
     def drop_if_key_changed(self, device: Device) -> None:
         """A key that is no longer on file opens nothing any more, a session made with it neither."""
         session = self._by_device.get(device.id)
