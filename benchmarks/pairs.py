@@ -9,8 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from hil.device import keys
 from hil.device.platforms import Transport
-from hil.wire.dtls import ClientConnection, ServerConnection, Session
+from hil.wire.dtls import ClientConnection, Session
 from hil.wire.tcp.connection import TcpClientSession, TcpServerSession
+from tests.wire.dtls_front import FrontedServer
 
 CID = bytes.fromhex("c1d0010203040506")
 DEVICE_ID = bytes.fromhex("e00fce68aabbccddeeff0011")
@@ -29,7 +30,7 @@ class DtlsPair:
     def handshake(self) -> tuple[Session, Session]:
         """A full handshake with cookie; the sessions of the device and of the cloud."""
         client = ClientConnection(self.device_key, self.server_key.public_key(), offer_cid=self.cid)
-        server = ServerConnection(self.server_key, cid=CID, accept_key=lambda _spki: True)
+        server = FrontedServer(self.server_key, cid=CID, accept_key=lambda _spki: True)
         client.start(0.0)
         while upward := client.take_output():
             self.up += _sizes(upward)

@@ -25,6 +25,7 @@ SHEETS = {
     "cloud api": "cloud-api.md",
     "virtual rack": "virtual-rack.md",
     "rootless": "rootless.md",
+    "real kernel": "real-kernel.md",
     "field": "field.md",
 }
 AT_LEAST = 200  # citations there are; fewer found means that the walk is broken, not that the code cites less

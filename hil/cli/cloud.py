@@ -7,18 +7,21 @@ from pathlib import Path
 
 import click
 
-from hil.cli import cloud_devices, cloud_point
+from hil.cli import cloud_devices, cloud_point, cloud_register
 from hil.cli.livelog import Follower
-from hil.cli.options import one_message
+from hil.cli.options import ASK, asked_password, one_message
 from hil.cli.screen import Screen, facts_of, token_of
 from hil.cli.until_signal import stopping
 from hil.clock import Clock
 from hil.clock.client import clock_of_run, socket_of_run
 from hil.clock.server import leading
 from hil.clock.types import CLOCK_VARIABLE
-from hil.cloud.config import CloudConfig
+from hil.cloud.config import CloudConfig, OfflineStatus, Policy, Retention
+from hil.cloud.state.trouble import keeping
 from hil.cloud.sync.facade import DeviceCloud
 from hil.errors import UsageError
+
+_RETENTION = Retention()
 
 
 @click.group(name="cloud", invoke_without_command=True)
@@ -36,15 +39,51 @@ from hil.errors import UsageError
 @click.option("--http-port", default=8080, show_default=True, help="For particle-cli and the like.")
 @click.option("--no-http", is_flag=True, help="Leave the HTTP API out.")
 @click.option("--owner", default="hil", show_default=True, help="Whose the devices are unless told.")
-@click.option("--password", help="Lets OWNER log in with it; default: only the token printed below.")
+@click.option(
+    "--password",
+    is_flag=False,
+    flag_value=ASK,
+    default=None,
+    envvar="HIL_CLOUD_PASSWORD",
+    show_envvar=True,
+    help="Lets OWNER log in. Without a value it is asked for, or read from a pipe: others see command lines. "
+    "Default: only the token printed below.",
+)
 @click.option(
     "--trust-first-use", is_flag=True, help="Take an unknown device with the first key it shows as its own."
+)
+@click.option(
+    "--offline-status",
+    type=click.Choice([str(status.value) for status in OfflineStatus]),
+    default=str(Policy().offline_status.value),
+    show_default=True,
+    help="What the API answers about a device that is offline: 404, as Particle's documents say, "
+    'makes particle-cli report "Function not found".',
+)
+@click.option(
+    "--limits",
+    is_flag=True,
+    help="The real cloud's rate limits for this machine and the rack, too: 10 wrong passwords, 100 streams.",
 )
 @click.option(
     "--clock",
     "movable_clock",
     is_flag=True,
     help="Run on a clock that can be moved (hil clock advance 2d); default: follow HIL_CLOCK, else the real time.",
+)
+@click.option(
+    "--keep-days",
+    type=click.FloatRange(min=0, min_open=True),
+    default=_RETENTION.days,
+    show_default=True,
+    help="How old events, log lines and single Data Operations may get on disk; sums of operations stay.",
+)
+@click.option(
+    "--keep-events",
+    type=click.IntRange(min=1),
+    default=_RETENTION.events,
+    show_default=True,
+    help="How many events, and how many single Data Operations, may lie on disk.",
 )
 @click.option("--quiet", is_flag=True, help="No log.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for machines.")
@@ -60,7 +99,11 @@ def command(
     owner: str,
     password: str | None,
     trust_first_use: bool,
+    offline_status: str,
+    limits: bool,
     movable_clock: bool,
+    keep_days: float,
+    keep_events: int,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -80,6 +123,7 @@ def command(
         # `hil cloud --state X devices` is as good as `hil cloud devices --state X`.
         context.default_map = {name: {"state": state} for name in command.commands}
         return
+    password = asked_password(owner) if password == ASK else password
     config = CloudConfig(
         state_dir=state,
         host=host,
@@ -88,11 +132,14 @@ def command(
         http_port=None if no_http else http_port,
         owner=owner,
         first_use_trust=trust_first_use,
+        retention=Retention(days=keep_days, events=keep_events, operations=keep_events),
+        policy=Policy(offline_status=OfflineStatus(int(offline_status))),
+        limits=limits,
     )
     _run(config, state, password, Screen(as_json=as_json, quiet=quiet), movable_clock)
 
 
-for _subcommand in (cloud_devices.register, cloud_devices.devices, cloud_devices.keys, cloud_point.point):
+for _subcommand in (cloud_register.register, cloud_devices.devices, cloud_devices.keys, cloud_point.point):
     command.add_command(_subcommand)
 
 
@@ -131,7 +178,8 @@ def _clock(state: Path, movable: bool) -> AbstractContextManager[Clock]:
             found=f"--clock and {CLOCK_VARIABLE}={leader}",
             hint=f"leave out --clock, or unset {CLOCK_VARIABLE}",
         )
-    state.mkdir(parents=True, exist_ok=True)
+    with keeping(state):
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
     return leading(_clock_socket(state))
 
 

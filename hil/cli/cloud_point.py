@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from hil.cli.cloud_devices import introduce, state_option
+from hil.cli.cloud_devices import state_option
+from hil.cli.cloud_register import introduce
 from hil.cli.options import one_message, rig_option
-from hil.cloud.config import CloudConfig
+from hil.cloud.state.newcomers import Newcomer
 from hil.cloud.state.serverkeys import ServerKeys
 from hil.device.keys import ServerAddress
 from hil.errors import UsageError
@@ -44,14 +45,7 @@ def point(slot: str, rig: Path, address: str | None, state: Path) -> None:
             where = ServerAddress(host, platform.transport.port)
             report = board.provision(ServerKeys.load_or_create(state), where)
             device_id = board.device_id
-        introduce(
-            state,
-            device_id,
-            report.public_key,
-            platform_id=platform.id,
-            name=table.name,
-            owner=CloudConfig().owner,
-        )
+        introduce(state, [Newcomer(device_id, report.public_key, platform.id, table.name)])
     written = " and ".join(report.written) or "nothing, it had all"
     click.echo(f"{slot} ({device_id}) dials {host}; written: {written}")
 

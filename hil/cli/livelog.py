@@ -5,11 +5,12 @@ Text from outside (names, data, reasons) never reaches a terminal as it is: what
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -24,22 +25,35 @@ from hil.cloud.state.happenings import (
     Happening,
     Joined,
     Left,
+    Measured,
     Noted,
     Published,
+    Trouble,
     TurnedAway,
     Updated,
     VariableRead,
 )
 
 Render = Callable[[Entry], str]
+MOST_BEHIND = 10_000  # entries
 _LONGEST = 60  # characters of data, an argument or a value
 _WHO, _WHAT, _WORDS = 14, 9, 56  # widths of columns
 _ARRIVALS = {"hello": "new session from", "resume": "resumes its session from", "moved": "moved to"}
+_FIRST_VITALS = (
+    "uptime",
+    "free_memory",
+    "used_ram",
+    "signal_strength_value",
+    "rssi",
+    "round_trip_ms",
+    "battery_charge",
+)
 _COLOURS = {
     Joined: "green",
     Left: "yellow",
     TurnedAway: "red",
     Elsewhere: "red",
+    Trouble: "red",
     Called: "cyan",
     VariableRead: "cyan",
     Published: "blue",
@@ -86,11 +100,14 @@ def renderer(stream: TextIO, *, as_json: bool) -> Render:
 class Follower:
     """Entries on their way from the cloud's thread to whoever writes them; ``stop`` may be called by a signal.
 
-    ``on_stop`` wakes whoever waits for something else at the moment.
+    ``on_stop`` wakes whoever waits for something else at the moment. A terminal that stands still (Ctrl-S, a full
+    pipe) may be ``most`` entries behind; what comes then is not shown, only counted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_BEHIND) -> None:
         self.stopped = False
+        self._most = most
+        self._left_out = 0
         self.on_stop: Callable[[], None] = lambda: None
         self._entries: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
 
@@ -103,11 +120,21 @@ class Follower:
     @contextmanager
     def listening(self, activity: Activity) -> Iterator[None]:
         """Take the entries of ``activity`` for a ``with`` block."""
-        activity.listeners.append(self._entries.put)
+        activity.listeners.append(self._take)
         try:
             yield
         finally:
-            activity.listeners.remove(self._entries.put)
+            activity.listeners.remove(self._take)
+
+    def _take(self, entry: Entry) -> None:
+        if self._entries.qsize() >= self._most:
+            self._left_out += 1
+            return
+        if self._left_out:
+            said = f"{self._left_out} lines are left out here: they came faster than they could be written"
+            self._left_out = 0
+            self._entries.put(Entry(entry.at, None, "", Noted(said)))
+        self._entries.put(entry)
 
     def __iter__(self) -> Iterator[Entry]:
         while (entry := self._entries.get()) is not None:
@@ -140,8 +167,20 @@ def _words(entry: Entry) -> str:
             return printable(f"dials {host}, not this cloud; point it here: {command}")
         case Billed(cause):
             return printable(cause)
-        case Noted(text):
+        case Measured(values):
+            return _vitals(values)
+        case Noted(text) | Trouble(text):
             return printable(text)
+
+
+def _vitals(values: Mapping[str, int | None]) -> str:
+    """What people look at first, and how many others there are; the whole of it is in the event and with --json."""
+    first = {name: values[name] for name in _FIRST_VITALS if name in values}
+    shown = first or dict(itertools.islice(values.items(), len(_FIRST_VITALS)))
+    said = [f"{name} {'failed' if value is None else value}" for name, value in shown.items()]
+    if more := len(values) - len(shown):
+        said.append(f"{more} more")
+    return printable(", ".join(said) or "none")
 
 
 def _progress(what: Updated) -> str:
@@ -186,6 +225,8 @@ def _stranger(entry: Entry) -> str:
             return "stranger"
         case Published():
             return "api"
+        case Trouble():
+            return "cloud"
         case _:
             return entry.device_id or "-"
 

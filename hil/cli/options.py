@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from hil.rig.project import find_project, shown
 from hil.rig.rigfile import ENVIRONMENT, find_rig
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+ASK = "-"  # as the value of a password: ask for it
 _CALLERS_MISTAKE = 2  # exit status, as for a wrong option
 
 
@@ -37,6 +39,16 @@ def one_message() -> Iterator[None]:
         yield
     except HilError as error:
         raise Refusal(error) from error
+
+
+def asked_password(user: str) -> str:
+    """The password of ``user``: typed twice, unseen, or the first line of what stdin is."""
+    if sys.stdin.isatty():
+        return str(click.prompt(f"Password of {user}", hide_input=True, confirmation_prompt=True, err=True))
+    given = sys.stdin.readline().rstrip("\r\n")
+    if not given:
+        raise click.UsageError("no password on stdin")
+    return given
 
 
 class PathOption(click.Option):

@@ -29,6 +29,7 @@ class Play:
     port: int
     as_json: bool
     movable_clock: bool = False
+    fast: bool = False
 
     @property
     def boards(self) -> Path:
@@ -41,7 +42,12 @@ class Play:
         with _listening(self.port) as http, _pair() as (notices, dials):
             keep = (http.fileno(), dials.fileno())
             rack = composition.board_rack(
-                self.rig, self.boards, self.mode, notices, movable_clock=self.movable_clock
+                self.rig,
+                self.boards,
+                self.mode,
+                notices,
+                movable_clock=self.movable_clock,
+                fast=self.fast,
             )
             player = self._player(*keep)
             if not command:

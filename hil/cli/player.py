@@ -90,6 +90,7 @@ def _config(rig: RigFile, state: Path, outside: socket.socket) -> CloudConfig:
         udp_port=rig.cloud.udp_port,
         http_port=None,
         http_sockets=(outside, inside),
+        policy=rig.cloud.policy,
     )
 
 

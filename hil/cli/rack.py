@@ -54,6 +54,12 @@ def command() -> None:
     help="Put boards, network and what COMMAND runs on a clock that can be moved: hil clock advance 2d.",
 )
 @click.option(
+    "--fast",
+    is_flag=True,
+    help="Plugging takes no time: boards come and go within the call. Hides the races that 0.5 s to a serial port, "
+    "0.75 s to DFU mode and one board after the other bring to light.",
+)
+@click.option(
     "--cloud", is_flag=True, help="With a Device Cloud for you to play with; all boards are online at it."
 )
 @click.option(
@@ -71,6 +77,7 @@ def run(
     state: Path,
     mode: str,
     movable_clock: bool,
+    fast: bool,
     cloud: bool,
     http_port: int,
     as_json: bool,
@@ -81,10 +88,13 @@ def run(
     With --cloud and no COMMAND the rack stays until Ctrl-C: its API, for curl and particle-cli, is on this machine's
     loopback, and the state is apart from that of test runs.
 
+    Boards come and go as behind a real kernel: not at once, those of one hub one after the other, and a serial port
+    that a program still holds open comes back under another name. --fast leaves out the waiting.
+
     \b
     Examples: hil rack run --cloud
               hil rack run -- pytest suites
-              hil rack run -- lsusb
+              hil rack run --fast -- lsusb
               hil rack run --mode dfu -- dfu-util -l
               hil rack run -- bash
     """
@@ -96,12 +106,14 @@ def run(
         if cloud:
             if context.get_parameter_source("state") is click.core.ParameterSource.DEFAULT:
                 state = find_project().state("play")
-            play = Play(loaded, state.absolute(), mode, http_port, as_json, movable_clock)
+            play = Play(loaded, state.absolute(), mode, http_port, as_json, movable_clock, fast)
             _prepare(loaded, play.boards)
             status = play.run(program)
         elif program:
             _prepare(loaded, state)
-            compose = composition.board_rack(loaded, state.absolute(), mode, movable_clock=movable_clock)
+            compose = composition.board_rack(
+                loaded, state.absolute(), mode, movable_clock=movable_clock, fast=fast
+            )
             status = launcher.run(program, compose)
         else:
             raise click.UsageError("which command? (or --cloud, to play with the boards)")

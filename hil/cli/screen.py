@@ -11,10 +11,9 @@ from typing import Any, TextIO
 import click
 
 from hil.cli.livelog import Follower, printable, renderer
-from hil.cloud.state.users import Users
+from hil.cloud.state.happenings import Trouble
+from hil.cloud.state.users import HARNESS_CLIENT, Users
 from hil.cloud.sync.facade import DeviceCloud
-
-_TOKEN_CLIENT = "hil cloud"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +36,15 @@ class Screen:
             click.echo(json.dumps({"kind": kind, **facts}))
 
     def follow(self, follower: Follower) -> None:
-        """Write entries as they come, until there are no more."""
+        """Write entries as they come, until there are no more. Of a cloud in trouble the quiet hear on stderr."""
         stream = self.log or sys.stdout
         render = renderer(stream, as_json=self.as_json)
         for entry in follower:
+            # click would strip the colours that the renderer has decided on.
             if not self.quiet:
-                # click would strip the colours that the renderer has decided on.
                 click.echo(render(entry), file=stream, color=True)
+            elif isinstance(entry.what, Trouble):
+                click.echo(render(entry), file=sys.stderr, color=True)
 
     def goodbye(self, text: str) -> None:
         """The last line."""
@@ -55,8 +56,8 @@ class Screen:
 
 def token_of(users: Users, owner: str) -> str:
     """The same token at every start: scripts hold on to it."""
-    kept = (token for token in users.tokens_of(users.ensure(owner)) if token.client == _TOKEN_CLIENT)
-    found = next(kept, None) or users.issue_token(owner, 0, client=_TOKEN_CLIENT)
+    kept = (token for token in users.tokens_of(users.ensure(owner)) if token.client == HARNESS_CLIENT)
+    found = next(kept, None) or users.issue_token(owner, 0, client=HARNESS_CLIENT)
     return found.token
 
 

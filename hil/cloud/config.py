@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
+
+# Loopback, and what `hil network` and the virtual rack use between boards, router and cloud.
+OWN_NETWORKS = ("127.0.0.0/8", "::1/128", "10.77.0.0/16", "198.18.0.0/24")
 
 
 class SizeRule(StrEnum):
@@ -20,17 +23,26 @@ class SizeRule(StrEnum):
     BY_VERSION = "version"  # per block for devices from 6.3.0 on, else per message
 
 
+class OfflineStatus(IntEnum):
+    """What the HTTP API answers when a device is offline (cloud API fact sheet 2.2)."""
+
+    BAD_REQUEST = 400  # older servers; particle-cli says that the device is not connected
+    NOT_FOUND = 404  # the documents; particle-cli takes it for a function that does not exist
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Readings of the rules where sources disagree, and what a lab wants to vary.
 
     ``bill_device_requests``: a device asking for its own name, address or random seed costs 2 instead of 0.
     ``free_names_ignore_case``: ``Particle/x`` is as free as ``particle/x``.
+    ``offline_status``: the status of an answer about a device that is offline.
     """
 
     size_rule: SizeRule = SizeRule.PER_MESSAGE
     bill_device_requests: bool = False
     free_names_ignore_case: bool = True
+    offline_status: OfflineStatus = OfflineStatus.BAD_REQUEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,22 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How much of the past a cloud keeps, however long it runs.
+
+    In memory: the newest ``journal`` entries each of events, operations, comings and goings, log lines, which is
+    how far a mark can look back. On disk: the newest ``events``, ``operations`` and ``log_lines`` rows; what is
+    more, or older than ``days``, goes as new rows come. Operations leave their sums, per day and device, for ever.
+    """
+
+    journal: int = 20_000
+    events: int = 1_000_000
+    operations: int = 1_000_000
+    log_lines: int = 100_000
+    days: float = 62.0
+
+
+@dataclass(frozen=True, slots=True)
 class CloudConfig:
     """Everything the Device Cloud needs to start.
 
@@ -64,6 +92,9 @@ class CloudConfig:
     network namespace; the API answers there too, and the first of them is its address. ``first_use_trust``:
     the first key that a new device shows is kept as its own, and the device belongs to ``owner``.
     ``device_timeout``: seconds that a function call or variable read may take; ``None`` takes ``timing.call``.
+    ``max_http_connections`` and ``max_tcp_connections`` are open at once at most, fewer where the process may not
+    open so many files. ``limits``: everybody keeps to the rate limits of the real cloud (cloud API fact sheet 5);
+    otherwise the machine itself and ``own_networks`` are free of them.
     """
 
     state_dir: Path | None = None
@@ -75,8 +106,13 @@ class CloudConfig:
     first_use_trust: bool = False
     owner: str = "hil"
     device_timeout: float | None = None
+    max_http_connections: int = 2_000
+    max_tcp_connections: int = 8_000
+    limits: bool = False
+    own_networks: tuple[str, ...] = OWN_NETWORKS
     policy: Policy = field(default_factory=Policy)
     timing: Timing = field(default_factory=Timing)
+    retention: Retention = field(default_factory=Retention)
 
     @property
     def call_timeout(self) -> float:

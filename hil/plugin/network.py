@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hil.errors import HilError, NetworkError
-from hil.netlab.words import counters_in_words, stopped_in_words
 from hil.report.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ def _stopped(item: pytest.Item) -> str:
     path = item.stash.get(PATH_KEY, None)
     if path is None:
         return ""
+    from hil.netlab.words import stopped_in_words
+
     rig, lease = path
     try:
         return stopped_in_words(lease.counters(), rig.file.cloud.host, _ports(rig))
@@ -69,6 +70,8 @@ def _stopped(item: pytest.Item) -> str:
 
 
 def _counters(rig: Rig, lease: Network) -> list[str]:
+    from hil.netlab.words import counters_in_words
+
     return counters_in_words(lease.counters(), rig.file.cloud.host, _ports(rig)) or ["no packets at all"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,23 +21,30 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    """The rig of this run, its boards made ready side by side for the tests that were selected."""
+    """The rig of this run, its boards made ready side by side for the tests that were selected.
+
+    A rig that cannot be had ends the run (exit status 3); trouble at its end is an error of the last test.
+    """
     from hil.clock.client import clock_of_run  # heavy imports only when a test needs a board
     from hil.rig.live import Rig
 
     config = request.config
     file = rig_of(config)
-    try:
-        images = config.getoption("--firmware")
-        with clock_of_run("pytest") as clock, Rig(file, cloud_state_of(config), images, clock) as live:
+    with ExitStack() as stack:
+        try:
+            clock = stack.enter_context(clock_of_run("pytest"))
+            images = config.getoption("--firmware")
+            live = stack.enter_context(Rig(file, cloud_state_of(config), images, clock))
             live.prepare(_first_wishes(live, request.session.items))
-            yield live
-            troubles = [] if _interrupted(request.session) else live.leave_healthy()
-            account(config, live)
-            if troubles:
-                raise troubles[0]
-    except HilError as error:
-        pytest.exit(str(error), returncode=3)
+        except HilError as error:
+            with suppress(HilError):  # it follows from the first
+                stack.close()
+            pytest.exit(str(error), returncode=3)
+        yield live
+        troubles = [] if _interrupted(request.session) else live.leave_healthy()
+        account(config, live)
+        if troubles:
+            raise troubles[0]
 
 
 def _interrupted(session: pytest.Session) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from hil.rig.images import FirmwareStore, Image
 from hil.rig.modes import BoardVanished
 from hil.rig.pool import BoardPool
 from hil.rig.rigfile import RigFile, SlotTable
+from hil.rig.sidebyside import side_by_side
 from hil.rig.tables import NETWORK_VARIABLE
 from hil.usb import scratch
 from hil.usb.discovery import UsbWatcher
@@ -45,6 +45,7 @@ class Rig:
                 tcp_port=file.cloud.tcp_port,
                 udp_port=file.cloud.udp_port,
                 http_port=file.cloud.http_port,
+                policy=file.cloud.policy,
             ),
             clock,
         )
@@ -95,11 +96,10 @@ class Rig:
         leased = [board for slot in wanted if (board := self._lease(slot)) is not None]
         if wanted and not leased:
             raise _joined([self._troubles[slot] for slot in wanted], 1, list(wanted))
-        with ThreadPoolExecutor(max_workers=max(1, len(leased))) as workers:
-            images = [wanted[board.name] for board in leased]
-            for board, trouble in zip(leased, workers.map(self._try, leased, images), strict=True):
-                if trouble is not None:
-                    self._troubles[board.name] = trouble
+        images = [wanted[board.name] for board in leased]
+        for board, trouble in zip(leased, side_by_side(self._try, leased, images), strict=True):
+            if trouble is not None:
+                self._troubles[board.name] = trouble
 
     def take(self, slots: Sequence[str], count: int = 1) -> list[CloudBoard]:
         """``count`` healthy boards of ``slots``, those that had the fewest tests first.
@@ -178,8 +178,7 @@ class Rig:
             for board in self.boards.values()
             if board.name in self._good and self.pool.quarantined(board) is None
         ]
-        with ThreadPoolExecutor(max_workers=max(1, len(boards))) as workers:
-            return [trouble for trouble in workers.map(mend, boards) if trouble is not None]
+        return [trouble for trouble in side_by_side(mend, boards) if trouble is not None]
 
     def connect_network(self) -> Network | None:
         """A lease on the network service; ``None`` on a bench without one."""

@@ -75,6 +75,17 @@ class Modes:
 
     def current(self) -> Mode:
         """The mode now. ``OFF`` is also a board that is unplugged, asleep or just restarting."""
+        try:
+            return self._look()
+        except TransferError as error:
+            if not error.gone:
+                raise
+            # It left between the look at USB and the question: what comes back is asked.
+            self.connection.wait_absent()
+            self.connection.wait_present()
+            return self._look()
+
+    def _look(self) -> Mode:
         if not self.connection.present:
             return Mode.OFF
         usb = self.connection.usb

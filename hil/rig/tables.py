@@ -14,6 +14,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from hil.cloud.config import OfflineStatus, Policy
 from hil.device.platforms import PLATFORMS, Platform, by_name
 from hil.rig.mistakes import Table, suggest
 from hil.rig.project import STATE
@@ -60,12 +61,21 @@ _Template = Annotated[str, AfterValidator(_template)]
 
 
 class CloudTable(Table):
-    """Where boards find the cloud. ``host`` is what is written into them; the gateways listen there too."""
+    """Where boards find the cloud. ``host`` is what is written into them; the gateways listen there too.
+
+    ``offline_status``: what the HTTP API answers about a device that is offline (cloud API fact sheet 2.2).
+    """
 
     host: str
     tcp_port: int = Field(default=5683, ge=0, le=65534)
     udp_port: int = Field(default=5684, ge=0, le=65534)
     http_port: int = Field(default=0, ge=0, le=65535)
+    offline_status: Literal[400, 404] = 400
+
+    @property
+    def policy(self) -> Policy:
+        """Readings of the rules that the rig asks for."""
+        return Policy(offline_status=OfflineStatus(self.offline_status))
 
 
 NETWORK_VARIABLE = "HIL_NETWORK"

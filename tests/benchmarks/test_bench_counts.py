@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
-from benchmarks import ota, resume
+from benchmarks import hellos, ota, resume
 from benchmarks.asymmetric import AsymmetricOperations
 from benchmarks.pairs import DtlsPair
 from hil.device import keys
@@ -67,6 +67,18 @@ def test_resume_prints_its_table(capsys: pytest.CaptureFixture[str]) -> None:
     output = capsys.readouterr().out
     assert output.count("\n") == 9
     assert output.count(" met ") == 3
+
+
+def test_a_flood_of_hellos_leaves_nothing_and_keeps_no_board_out() -> None:
+    """Issue 6, point 1, in small: pieces, then 1,500 hellos a second while six boards join over 600 ms."""
+    table = hellos.measure(hellos=4500, fragments=1000, rate=1500)
+    assert table.cell("boards that joined, 600 ms there and back", "measured") == "6 of 6"
+    assert table.cell("lines in the log", "measured") == "0"
+    assert table.cell("rows in the database", "measured") == "0"
+    assert float(table.cell("memory grown, MB", "measured")) < 20
+    answered, _, rest = table.note.partition(" of ")
+    assert rest == "4,500 hellos were answered"
+    assert int(answered.replace(",", "")) > 1000  # on a busy machine the kernel drops some
 
 
 DATAGRAMS = {

@@ -10,7 +10,7 @@ import aiocoap
 import pytest
 
 from benchmarks import __main__ as everything
-from benchmarks import codec, handshake, openssl, plugin
+from benchmarks import codec, handshake, nodelay, openssl, plugin
 from benchmarks.pairs import DtlsPair, TcpPair
 from benchmarks.table import Table, interleaved, ratio
 from hil.wire.coap import message as coap
@@ -107,3 +107,8 @@ def test_a_benchmark_that_is_none_is_refused(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit):
         everything.main(["resume", "nonsense"])
     assert "there is no benchmark nonsense; there are codec, " in capsys.readouterr().err
+
+
+def test_nodelay_measures_every_setting() -> None:
+    table, _met = nodelay.run(1)
+    assert [row[0] for row in table.rows] == [*nodelay.SETTINGS, "ratio"]

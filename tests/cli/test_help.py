@@ -24,6 +24,7 @@ def test_help_has_lines_to_copy_that_work(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "argon.der").touch()  # the key that examples register
+    (tmp_path / "bench.txt").touch()  # and the list
     found = examples(help_of(path))
     called = [" ".join(parse(line).command_path.split()) for line in found]
     own = " ".join(("hil", *path))

@@ -22,6 +22,7 @@ from hil.cloud.state.happenings import (
     Happening,
     Joined,
     Left,
+    Measured,
     Noted,
     Published,
     TurnedAway,
@@ -58,6 +59,10 @@ def words(what: Happening, *costs: Cost, name: str = "argon-1") -> str:
         (Elsewhere("192.0.2.9", "do this"), "argon-1         elsewhere  dials 192.0.2.9, not this cloud; "
          "point it here: do this"),
         (Billed("call add, attempt 2"), "argon-1         cost       call add, attempt 2"),
+        (Measured({"uptime": 77, "rssi": -57, "signal_strength": None, "cloud_state": 2}),
+         "argon-1         vitals     uptime 77, rssi -57, 2 more"),
+        (Measured({"rssi": None}), "argon-1         vitals     rssi failed"),
+        (Measured({"16": 1}), "argon-1         vitals     16 1"),
         (Noted("asks for the time"), "argon-1         note       asks for the time"),
     ],
 )  # fmt: skip
@@ -113,6 +118,7 @@ happenings = st.one_of(
     ),
     st.builds(Elsewhere, texts, texts),
     st.builds(Billed, texts),
+    st.builds(Measured, st.dictionaries(texts, st.none() | st.integers(-(2**31), 2**32 - 1), max_size=9)),
     st.builds(Noted, texts),
 )
 

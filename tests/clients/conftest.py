@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.particle_clients import ParticleClients
-from tests.cloud_http.live import FIRMWARE, Live, live_cloud, scripted_photon
+from tests.cloud_http.live import FIRMWARE, PASSWORD, USER, Live, live_cloud, scripted_photon
 from tests.cloud_http.scripted_device import ScriptedDevice
 
 
@@ -32,6 +32,14 @@ def clients(live: Live, tmp_path: Path) -> Iterator[ParticleClients]:
     running = ParticleClients(tmp_path, live.url)
     yield running
     assert running.outside_hosts == []
+
+
+@pytest.fixture
+def particle(clients: ParticleClients) -> ParticleClients:
+    """The command line, logged in."""
+    said = clients.expect("login", "--username", USER, "--password", PASSWORD)
+    assert "Successfully completed login!" in said
+    return clients
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.clients.particle_clients import ParticleClients
-from tests.cloud_http.live import DEVICE_ID, FIRMWARE, PASSWORD, PATIENCE, USER, Live
+from tests.clients.particle_clients import HERE, ParticleClients
+from tests.cloud_http.live import DEVICE_ID, FIRMWARE, PASSWORD, PATIENCE, USER, Live, live_cloud
 from tests.cloud_http.scripted_device import ScriptedDevice
 
 
@@ -19,6 +19,15 @@ def said(live: Live, photon: ScriptedDevice, clients: ParticleClients, firmware:
         steps = clients.api_session(USER, PASSWORD, DEVICE_ID, firmware)
         assert photon.flashed.get(timeout=PATIENCE) == FIRMWARE
     return steps
+
+
+def test_guessing_with_particle_api_js_ends_after_ten(tmp_path: Path) -> None:
+    """Issue 6, point 5: the client is told the status of too many requests."""
+    with live_cloud(limits=True) as live:
+        clients = ParticleClients(tmp_path, live.url)
+        said = clients.node(str(HERE / "wrong_logins.js"), live.url, USER)
+    assert said.split() == ["400"] * 10 + ["429"]
+    assert clients.outside_hosts == []
 
 
 def test_a_session_of_particle_api_js(said: dict[str, Any], photon: ScriptedDevice) -> None:

@@ -17,14 +17,6 @@ from tests.cloud_http.live import DEVICE_ID, FIRMWARE, PASSWORD, PATIENCE, USER,
 from tests.cloud_http.scripted_device import ScriptedDevice
 
 
-@pytest.fixture
-def particle(clients: ParticleClients) -> ParticleClients:
-    """The command line, logged in."""
-    said = clients.expect("login", "--username", USER, "--password", PASSWORD)
-    assert "Successfully completed login!" in said
-    return clients
-
-
 def test_logging_in_and_out(clients: ParticleClients) -> None:
     wrong = clients.cli("login", "--username", USER, "--password", "wrong")
     assert wrong.returncode != 0

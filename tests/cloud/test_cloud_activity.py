@@ -14,6 +14,7 @@ from hil.cloud.state.happenings import (
     Happening,
     Joined,
     Left,
+    Measured,
     Published,
     TurnedAway,
     Updated,
@@ -24,6 +25,7 @@ from hil.cloud.sync.facade import DeviceCloud
 from hil.errors import DeviceTimeout, NotFound
 from hil.wire import messages
 from hil.wire.coap.message import encode
+from hil.wire.messages import Vital, VitalId, encode_vitals
 from tests.cloud.conftest import MakeBoard, bring_up, dial, hasty
 from tests.cloud.kits import KITS
 from tests.cloud.scripted_board import PATIENCE, ScriptedBoard
@@ -75,6 +77,17 @@ def test_a_call_and_a_read_are_told_with_result_and_cost(
     with pytest.raises(NotFound):
         cloud.call(board, "nothing")
     assert told.expect(Called("nothing", "", error="Function nothing not found")).costs == ()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_vitals_are_told(name: str, cloud: DeviceCloud, told: Told, boards: MakeBoard) -> None:
+    """Issue 6, point 11."""
+    board = bring_up(boards(name), cloud)
+    vitals = [Vital(VitalId.UPTIME, 77), Vital(VitalId.RSSI, -57), Vital(VitalId.SIGNAL_STRENGTH, -210, True)]
+    board.ask(messages.describe_post(board.next_mid(), b"\x02", 4, encode_vitals(vitals)))
+    entry = told.expect(Measured({"uptime": 77, "rssi": -57, "signal_strength": None}))
+    assert entry.costs == ()
+    assert entry.as_dict()["values"] == {"uptime": 77, "rssi": -57, "signal_strength": None}
 
 
 @hasty

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 from click.testing import CliRunner
@@ -62,6 +64,39 @@ def test_a_board_connects_and_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
         assert process.wait(10) == 0
         assert "the cloud has stopped" in rest
         assert "Traceback" not in rest
+
+
+@pytest.mark.parametrize("way", ["pipe", "environment"])
+def test_a_password_never_has_to_stand_on_a_command_line(way: str, tmp_path: Path) -> None:
+    """Issue 6, point 11."""
+    arguments = [sys.executable, "-m", "hil.cli.main", "cloud", "--state", str(tmp_path), "--owner", "ann"]
+    arguments += ["--tcp-port", "0", "--udp-port", "0", "--http-port", "0"]
+    environment = dict(os.environ)
+    if way == "environment":
+        environment["HIL_CLOUD_PASSWORD"] = "a secret & more"
+    else:
+        arguments.append("--password")
+    with subprocess.Popen(
+        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, env=environment
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("a secret & more\n")
+        process.stdin.close()
+        banner = read_until(process.stdout, "HTTP API")
+        url = re.search(r"http://\S+", banner)
+        assert url is not None
+        form = urlencode({"username": "ann", "password": "a secret & more"}).encode()
+        with urlopen(f"{url[0]}/oauth/token", form) as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGTERM)
+        assert "a secret" not in banner + process.stdout.read()
+
+
+def test_an_empty_pipe_is_no_password(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["cloud", "--state", str(tmp_path), "--password"], input="")
+    assert result.exit_code == 2
+    assert "no password on stdin" in result.output
 
 
 def test_a_taken_port_is_said_in_one_sentence(tmp_path: Path) -> None:

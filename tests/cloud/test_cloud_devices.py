@@ -21,11 +21,11 @@ from hil.cloud.sync.facade import DeviceCloud
 from hil.device import modules
 from hil.device.platforms import Transport
 from hil.wire import messages
-from hil.wire.coap.message import Code, Message, Type, decode, encode, ping
-from hil.wire.dtls import ClientConnection
+from hil.wire.coap.message import Code, Message, Type, encode, ping
 from hil.wire.messages import Kind, classify
 from tests.cloud.conftest import MakeBoard, bring_up, config, dial, introduce
 from tests.cloud.kits import KITS
+from tests.cloud.raw_device import RawDevice
 from tests.cloud.scripted_board import PATIENCE, ScriptedBoard
 
 RESUMED_2_3_1 = bytes.fromhex(
@@ -47,49 +47,6 @@ def logged(cloud: DeviceCloud, text: str) -> str:
     found = cloud.core.services.log.journal.wait(lambda line: text in str(line), within=PATIENCE)
     assert found is not None, f"{text!r} was not logged"
     return str(found)
-
-
-class RawDevice:
-    """The DTLS end of a board on a socket that stays the same, however often it starts anew."""
-
-    def __init__(self, cloud: DeviceCloud, board: ScriptedBoard) -> None:
-        self.board = board
-        self.cloud = cloud
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.settimeout(PATIENCE)
-        self.socket.connect(("127.0.0.1", cloud.udp_port))
-        self.address = "{}:{}".format(*self.socket.getsockname())
-
-    def begin(self) -> ClientConnection:
-        key = self.cloud.core.services.keys.ec.public_key()
-        client = ClientConnection(self.board.key, key, offer_cid=True)  # type: ignore[arg-type]
-        client.start(0.0)
-        self.flush(client)
-        return client
-
-    def flush(self, client: ClientConnection) -> None:
-        for datagram in client.take_output():
-            self.socket.send(datagram)
-
-    def take(self, client: ClientConnection) -> list[bytes]:
-        payloads = client.receive(self.socket.recv(2048), 0.0)
-        self.flush(client)
-        return payloads
-
-    def finish(self, client: ClientConnection) -> None:
-        while client.session is None:
-            assert client.failed is None
-            self.take(client)
-
-    def hello(self, client: ClientConnection) -> Message:
-        assert client.session is not None
-        message = self.board.hello()
-        self.socket.send(client.session.seal(encode(message)))
-        while not (payloads := self.take(client)):
-            pass
-        reply = decode(payloads[0])
-        assert (reply.type, reply.code, reply.mid) == (Type.ACK, Code.EMPTY, message.mid)
-        return message
 
 
 def test_a_device_may_start_anew_from_the_same_address_at_any_point(cloud: DeviceCloud) -> None:

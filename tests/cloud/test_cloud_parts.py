@@ -24,7 +24,7 @@ from hil.device.platforms import Transport
 from hil.errors import NotFound, NotOwner, Refused, UsageError, WireError
 from hil.wire.coap.message import Block
 
-A, B = "a" * 24, "b" * 24
+A, B, C, D = "a" * 24, "b" * 24, "c" * 24, "d" * 18 + "b" * 6
 
 
 @pytest.fixture
@@ -120,6 +120,39 @@ def test_ownership(store: Store) -> None:
     registry.unclaim("ann", A)
     assert registry.claim("bob", A).owner == "bob"
     assert registry.of_owner("ann") == []
+
+
+def test_two_devices_of_one_account_never_share_a_name(store: Store) -> None:
+    """Issue 6, point 11."""
+    registry = Registry(store)
+    registry.register(A, platform_id=12, owner="ann", name="door")
+    registry.register(B, platform_id=12, owner="bob", name="door")  # another account's business
+    registry.register(C, platform_id=12, owner="ann")
+    for change in (
+        lambda: registry.rename(C, "door"),
+        lambda: registry.register(C, platform_id=12, owner="ann", name="door"),
+    ):
+        with pytest.raises(Refused, match=A):
+            change()
+    assert registry.require(C).name == C[-6:]
+    registry.unclaim("bob", B)
+    assert registry.claim("ann", B).name == B[-6:]
+    assert Registry(store).require(B).name == B[-6:]
+    code = registry.claim_code("ann")
+    registry.register(D, platform_id=12, owner="eve", name=B[-6:])
+    registry.redeem(code, D)
+    assert registry.require(D).name == D[-12:]  # its end in six digits is B's, too
+
+
+def test_what_cannot_be_registered_leaves_no_trace(store: Store) -> None:
+    """Issue 6, point 11: before, a device whose key was refused stayed in memory until the next start."""
+    registry = Registry(store)
+    key = public_der(generate_device_key(Transport.DTLS))
+    registry.register(A, platform_id=12, public_key=key, owner="ann", name="door")
+    with pytest.raises(Refused):
+        registry.register(B, platform_id=12, public_key=key, owner="ann")
+    assert registry.get(B) is None
+    assert [device.id for device in Registry(store).all()] == [A]
 
 
 def test_pem_keys_of_both_kinds() -> None:

@@ -208,7 +208,7 @@ def test_no_record_number_is_ever_used_twice(tmp_path: Path) -> None:
         introduce(board, cloud)
         bring_up(board, cloud)
         link = session_of(board, cloud).link
-        session = link.session  # type: ignore[attr-defined]
+        session = link._link.session  # type: ignore[attr-defined]
         used = set()
         store = SessionStore(cloud.core.services.store)
         for _ in range(3 * RESERVE):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import httpx
 
 from hil.cloud.compose import compose
-from hil.cloud.config import CloudConfig
+from hil.cloud.config import CloudConfig, Policy
 from hil.cloud.core.cloud import Cloud
 from hil.cloud.core.feature import Feature
 from hil.cloud.http.feature import HttpApi
@@ -99,12 +99,24 @@ class Live:
 
 
 @contextmanager
-def live_cloud(*more: type[Feature], device_timeout: float | None = None) -> Iterator[Live]:
+def live_cloud(
+    *more: type[Feature],
+    device_timeout: float | None = None,
+    policy: Policy | None = None,
+    limits: bool = False,
+) -> Iterator[Live]:
     """A running cloud on free ports, with :data:`USER` and perhaps ``more`` features."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="cloud under test")
     thread.start()
-    config = CloudConfig(tcp_port=0, udp_port=0, http_port=0, device_timeout=device_timeout)
+    config = CloudConfig(
+        tcp_port=0,
+        udp_port=0,
+        http_port=0,
+        device_timeout=device_timeout,
+        policy=policy or Policy(),
+        limits=limits,
+    )
     live = Live(compose(config, *more), loop)
     try:
         live.run(live.cloud.start())
@@ -119,9 +131,10 @@ def live_cloud(*more: type[Feature], device_timeout: float | None = None) -> Ite
 
 
 @contextmanager
-def scripted_photon(live: Live) -> Iterator[ScriptedDevice]:
+def scripted_photon(live: Live, *, nodelay: bool = True) -> Iterator[ScriptedDevice]:
     """An online device of :data:`USER` with one of everything."""
     device = live.device()
+    device.nodelay = nodelay
     device.functions = {"led": len, "silent": lambda _argument: None}
     device.variables = {
         "temperature": (VariableType.DOUBLE, 21.5),

@@ -48,6 +48,7 @@ class ScriptedDevice:
         self._session: TcpClientSession | None = None
         self._sending = threading.Lock()
         self._thread: threading.Thread | None = None
+        self.nodelay = True
         self._stopping = False
         self._mid = 0
         self._updated = False
@@ -83,7 +84,7 @@ class ScriptedDevice:
     def _run(self) -> None:
         while not self._stopping:
             with socket.create_connection(self._address) as connection:
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, self.nodelay)
                 self._socket = connection
                 self._session = TcpClientSession(self._key, bytes.fromhex(self.device_id), self._server_key)
                 self._receiver = self._new_receiver()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hil.cloud.http.app import create_app
@@ -25,7 +27,7 @@ from hil.errors import (
     Refused,
     WireError,
 )
-from tests.cloud_http.live import DEVICE_ID, FIRMWARE, PATIENCE, Live, live_cloud, scripted_photon
+from tests.cloud_http.live import DEVICE_ID, FIRMWARE, PATIENCE, USER, Live, live_cloud, scripted_photon
 from tests.cloud_http.scripted_device import ScriptedDevice
 
 BOUNDARY = "----clients-choice"
@@ -97,12 +99,100 @@ def test_an_upload_that_is_refused(
         (b"{", ""),
         (b"x", "multipart/form-data"),
         (b"--x\r\nnonsense", "multipart/form-data;boundary=x"),
+        (b"name=%ff", "application/x-www-form-urlencoded"),
+        (b"name=\xe9", "application/x-www-form-urlencoded"),
+        (b"a=&" * 300, "application/x-www-form-urlencoded"),
     ],
 )
 def test_a_body_that_is_not_what_it_says(api: httpx.Client, content: bytes, kind: str) -> None:
     answer = api.post("/v1/devices/events", content=content, headers={"Content-Type": kind})
     assert (answer.status_code, answer.json()["ok"]) == (400, False)
     assert answer.json()["error_description"]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "words"),
+    [
+        ("/v1/devices/events", b'{"name": "x", "ttl": 1e400}', "a number that is out of range"),
+        ("/v1/devices/events", b'{"name": "x", "ttl": NaN}', "a number that is out of range"),
+        ("/v1/devices/events", b'{"name": "x", "ttl": 1e30}', "ttl is out of range"),
+        ("/v1/devices/events", b'{"name": "x", "ttl": ' + b"9" * 5000 + b"}", "not JSON"),
+        ("/v1/devices/events", b'{"name": "\\ud800"}', "half a surrogate pair"),
+        ("/v1/devices/events", b'{"name": "x", "data": {"\\udfff": 1}}', "half a surrogate pair"),
+        ("/v1/devices/gate/led", b'{"args": "\\ud83d"}', "half a surrogate pair"),
+        ("/oauth/token", b'{"username": "\\ud800"}', "half a surrogate pair"),
+        ("/oauth/token", b'{"expires_in": 1e308}', "expires_in is out of range"),
+        ("/oauth/token", b'{"expires_in": 315360001}', "315360000 seconds"),
+        ("/oauth/token", b'{"expires_at": "9999-12-31"}', "315360000 seconds"),
+        ("/oauth/token", b'{"client_id": "' + b"x" * 101 + b'"}', "at most 100 characters"),
+    ],
+)
+def test_what_no_client_means_is_its_mistake_and_not_ours(
+    api: httpx.Client, path: str, content: bytes, words: str
+) -> None:
+    """Issue 6, point 5: these were answered with 500."""
+    answer = api.post(path, content=content, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert words in answer.json()["error_description"]
+
+
+KINDS = (
+    "application/json",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data;boundary=x",
+    "text/plain",
+)
+BEGINNINGS = (b"", b"name=", b'{"name":', b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\n')
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(KINDS), st.sampled_from(BEGINNINGS), st.binary(max_size=60))
+def test_no_body_is_a_fault_of_the_cloud(live: Live, kind: str, beginning: bytes, more: bytes) -> None:
+    answer = in_process(
+        live,
+        HttpOptions(),
+        "POST",
+        "/v1/devices/events",
+        content=beginning + more,
+        headers={"Content-Type": kind},
+    )
+    assert answer.status_code in (200, 400)
+
+
+@pytest.mark.parametrize("kind", ["-d", "--data-urlencode", "-F"])
+def test_text_from_curl_arrives_as_it_was_typed(
+    live: Live, photon: ScriptedDevice, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue 6, point 5: ``curl -d args=héllo`` is six bytes for the device."""
+    arrived: list[bytes] = []
+
+    def note(argument: bytes) -> int:
+        arrived.append(argument)
+        return len(argument)
+
+    monkeypatch.setitem(photon.functions, "led", note)
+    token = live.do(lambda: live.cloud.users.issue_token(USER)).token
+    command = [
+        "curl",
+        "-s",
+        f"{live.url}/v1/devices/{DEVICE_ID}/led",
+        "-H",
+        f"Authorization: Bearer {token}",
+    ]
+    said = subprocess.run([*command, kind, "args=héllo"], capture_output=True, check=True, timeout=PATIENCE)
+    assert json.loads(said.stdout)["return_value"] == 6
+    assert arrived == ["héllo".encode()]
+
+
+@pytest.mark.parametrize(("field", "most"), [("notes", 1000), ("name", 64)])
+def test_what_people_write_about_a_device_is_bounded(api: httpx.Client, field: str, most: int) -> None:
+    """Issue 6, point 5."""
+    path = f"/v1/devices/{DEVICE_ID}"
+    assert api.put(path, json={field: "x" * (most + 1)}).status_code == 400
+    refused = api.put(path, json={field: "x" * 100_000})
+    assert f"{most} characters" in refused.json()["error_description"]
+    assert len(refused.content) < 1000
+    assert api.put(path, json={field: "x" * most}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -145,10 +235,6 @@ def test_an_error_of_the_cloud_in_the_words_of_the_api(error: HilError, status: 
     answer = translate(error, offline_status=404)
     assert (answer.status, answer.error) == (status, text)
     assert "register it" not in answer.description
-
-
-def test_older_servers_said_400_for_an_offline_device() -> None:
-    assert translate(DeviceOffline("away"), offline_status=400).status == 400
 
 
 def in_process(live: Live, options: HttpOptions, method: str, path: str, **request: Any) -> httpx.Response:

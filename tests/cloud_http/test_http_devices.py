@@ -7,9 +7,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from hil.cloud.config import OfflineStatus, Policy
 from hil.device.keys import generate_device_key, load_public
 from hil.device.platforms import Transport
-from tests.cloud_http.live import DEVICE_ID, PATIENCE, USER, Live
+from tests.cloud_http.live import DEVICE_ID, PATIENCE, USER, Live, live_cloud
 from tests.cloud_http.scripted_device import ScriptedDevice
 
 OFFLINE_ID = "3d00340007473433373737aa"
@@ -123,16 +124,30 @@ def test_what_a_device_does_not_have(api: httpx.Client) -> None:
     assert (variable.status_code, variable.json()["error"]) == (404, "Variable not found")
 
 
-def test_an_offline_device(api: httpx.Client) -> None:
+def answers_about_the_shed(api: httpx.Client) -> set[tuple[int, str, str]]:
+    """Status and both texts of every answer that needs the device itself."""
     answers = [
         api.post("/v1/devices/shed/led", json={"args": ""}),
         api.get("/v1/devices/shed/temperature"),
         api.put("/v1/devices/shed", json={"signal": "1"}),
     ]
-    assert {(answer.status_code, answer.json()["error"]) for answer in answers} == {
-        (404, "The device is not connected")
-    }
+    bodies = [(answer.status_code, answer.json()) for answer in answers]
+    return {(status, body["error"], body["error_description"]) for status, body in bodies}
+
+
+def test_an_offline_device_is_a_bad_request_and_no_unknown_function(api: httpx.Client) -> None:
+    """Issue 6, point 10."""
+    described = f"The device is not connected: device shed ({OFFLINE_ID}) is offline"
+    assert answers_about_the_shed(api) == {(400, "The device is not connected", described)}
     assert api.put("/v1/devices/shed/ping").json() == {"online": False, "ok": True}
+
+
+def test_an_offline_device_is_not_found_where_the_policy_follows_the_documents() -> None:
+    """Issue 6, point 10."""
+    with live_cloud(policy=Policy(offline_status=OfflineStatus.NOT_FOUND)) as live:
+        live.do(lambda: live.cloud.devices.register(OFFLINE_ID, platform_id=13, owner=USER, name="shed"))
+        statuses = {(status, error) for status, error, _ in answers_about_the_shed(live.client())}
+    assert statuses == {(404, "The device is not connected")}
 
 
 def test_ping_and_signal(api: httpx.Client, photon: ScriptedDevice) -> None:
@@ -204,7 +219,7 @@ def test_what_cannot_be_claimed(api: httpx.Client, id_: str, status: int) -> Non
 @pytest.mark.parametrize("transport", Transport)
 @pytest.mark.parametrize("form", [True, False], ids=["form", "json"])
 def test_a_key_is_put_on_file(live: Live, api: httpx.Client, transport: Transport, form: bool) -> None:
-    device_id = f"e00fce68000000000000{transport.port}"
+    device_id = f"e00fce6800000000000{form:d}{transport.port}"
     key = generate_device_key(transport)
     algorithm = "rsa" if transport is Transport.TCP else "ecc"
     fields = {
@@ -232,6 +247,24 @@ def test_a_key_is_put_on_file(live: Live, api: httpx.Client, transport: Transpor
 def test_a_key_that_is_none(api: httpx.Client, device: str, fields: dict[str, str]) -> None:
     answer = api.post(f"/v1/provisioning/{device}", data=fields)
     assert (answer.status_code, answer.json()["ok"]) == (400, False)
+
+
+def test_a_key_on_file_is_not_replaced_by_whoever_knows_the_id(live: Live, api: httpx.Client) -> None:
+    """Issue 6, point 5: a device without an owner keeps its key until somebody has claimed it."""
+    device_id = "e00fce680000000000009999"
+    path = f"/v1/provisioning/{device_id}"
+    first, second = (pem(generate_device_key(Transport.DTLS)) for _ in range(2))
+    assert api.post(path, json={"publicKey": first, "algorithm": "ecc"}).status_code == 200
+    assert api.post(path, json={"publicKey": first, "algorithm": "ecc"}).status_code == 200
+    stranger = live.client("eve")
+    on_file = live.do(lambda: dict(live.cloud.devices.get(device_id).keys))
+    for client in (stranger, api):
+        refused = client.post(path, json={"publicKey": second, "algorithm": "ecc"})
+        assert (refused.status_code, "no owner" in refused.json()["error"]) == (400, True)
+    assert live.do(lambda: live.cloud.devices.get(device_id)).keys == on_file
+    assert api.post("/v1/devices", json={"id": device_id}).status_code == 200
+    assert api.post(path, json={"publicKey": second, "algorithm": "ecc"}).status_code == 200
+    assert api.delete(f"/v1/devices/{device_id}").status_code == 200
 
 
 def test_a_claim_code(api: httpx.Client) -> None:

@@ -60,6 +60,32 @@ def test_a_published_event_reaches_a_stream(api: httpx.Client, path: str) -> Non
     assert event == {"name": "garden/gate", "data": "open", "ttl": 30, "coreid": "api"}
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "limit"),
+    [
+        ("/v1/devices/events", {"name": "x" * 65}, "1 to 64 bytes"),
+        ("/v1/devices/events", {"name": "x", "data": "y" * 1025}, "at most 1024 bytes, found 1025"),
+        ("/v1/devices/events", {"name": "x", "ttl": -1}, "0 to 16777215 seconds"),
+        ("/v1/devices/gate/led", {"args": "y" * 623}, "at most 622 bytes"),
+    ],
+)
+@pytest.mark.usefixtures("photon")
+def test_an_error_states_the_limit(api: httpx.Client, path: str, body: dict[str, object], limit: str) -> None:
+    """Issue 6, point 11."""
+    answer = api.post(path, json=body)
+    assert answer.status_code == 400
+    assert limit in answer.json()["error_description"]
+
+
+def test_null_is_as_good_as_nothing_for_what_is_optional(api: httpx.Client) -> None:
+    """Issue 6, point 11."""
+    with listening(api, "/v1/devices/events/null") as stream:
+        fields = {"name": "null", "data": None, "ttl": None, "private": None}
+        assert api.post("/v1/devices/events", json=fields).json() == {"ok": True}
+        event = stream.next()
+    assert (event["data"], event["ttl"]) == (None, 60)
+
+
 def test_a_prefix_is_case_sensitive(api: httpx.Client) -> None:
     with listening(api, "/v1/devices/events/Gar") as stream:
         for name in ("garden", "Garden"):
@@ -114,9 +140,16 @@ def test_a_stream_without_token_says_why(anonymous: httpx.Client) -> None:
         {"name": "x" * 65},
         {"name": "x", "data": "y" * 1025},
         {"name": "x", "ttl": "long"},
+        # Issue 6, point 11: one line of a stream or of a log is one event, and a ttl is seconds to live.
+        {"name": "garden\nevent: forged"},
+        {"name": "garden gate"},
+        {"name": "garden\u2028gate"},
+        {"name": "garden\x1b[2J"},
+        {"name": "x", "ttl": -1},
+        {"name": "x", "ttl": 1 << 24},
         {"name": "x", "private": "perhaps"},
     ],
 )
-def test_what_cannot_be_published(api: httpx.Client, fields: dict[str, str]) -> None:
+def test_what_cannot_be_published(api: httpx.Client, fields: dict[str, object]) -> None:
     answer = api.post("/v1/devices/events", json=fields)
     assert (answer.status_code, answer.json()["ok"]) == (400, False)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from hil.cloud.gateways.accepting import Pool
 from hil.cloud.gateways.listening import listener
 from hil.cloud.http.app import create_app
 from hil.cloud.http.feature import HttpApi
@@ -18,9 +19,12 @@ from tests.cloud_http.live import USER, Live
 
 
 @contextmanager
-def serving(live: Live, options: HttpOptions) -> Iterator[tuple[Server, httpx.Client]]:
+def serving(live: Live, options: HttpOptions, limit: int = 100) -> Iterator[tuple[Server, httpx.Client]]:
     """A second server for the same cloud, with options of its own, and a client for it."""
-    server = live.run(serve(create_app(live.cloud, options), listener("TCP", "127.0.0.1", 0, "http_port")))
+    told: list[str] = []
+    pool = Pool("HTTP", limit, told.append)
+    app = create_app(live.cloud, options)
+    server = live.run(serve(app, pool, listener("TCP", "127.0.0.1", 0, "http_port")))
     token = live.do(lambda: live.cloud.users.issue_token(USER)).token
     headers = {"Authorization": f"Bearer {token}"}
     try:

@@ -22,8 +22,11 @@ class App(Application):
 """
 
 
-def in_rack(state: Path, *command: str, rig: Path | None = None) -> subprocess.CompletedProcess[str]:
+def in_rack(
+    state: Path, *command: str, rig: Path | None = None, fast: bool = False
+) -> subprocess.CompletedProcess[str]:
     options = ["--state", str(state), *(["--rig", str(rig)] if rig is not None else [])]
+    options += ["--fast"] if fast else []
     launcher = [sys.executable, "-m", "hil.cli.main", "rack", "run", *options, "--"]
     return subprocess.run([*launcher, *command], cwd=ROOT, capture_output=True, text=True, timeout=240)
 
@@ -38,9 +41,9 @@ def rig_with_an_idle_application(root: Path) -> Path:
     return rig
 
 
-def run_inside(state: Path, file: str, rig: Path | None = None) -> str:
+def run_inside(state: Path, file: str, rig: Path | None = None, *, fast: bool = False) -> str:
     inner = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--noconftest", f"tests/rig/{file}"]
-    done = in_rack(state, sys.executable, *inner, rig=rig)
+    done = in_rack(state, sys.executable, *inner, rig=rig, fast=fast)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -51,7 +54,7 @@ def test_the_rig_room_on_whole_boards(tmp_path: Path) -> None:
 
 def test_boards_and_their_place_at_the_cloud(tmp_path: Path) -> None:
     rig = rig_with_an_idle_application(tmp_path / "team")
-    assert "27 passed" in run_inside(tmp_path / "state", "inside_rack_cloud.py", rig)
+    assert "27 passed" in run_inside(tmp_path / "state", "inside_rack_cloud.py", rig, fast=True)
 
 
 def test_boards_and_doctor_see_what_is_there(tmp_path: Path) -> None:

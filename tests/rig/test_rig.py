@@ -47,6 +47,14 @@ def test_the_virtual_rig_has_a_board_of_each_kind_of_transport() -> None:
     assert rig.network.kind == "service"
 
 
+def test_a_rig_says_what_the_api_answers_about_an_offline_device(tmp_path: Path) -> None:
+    """Issue 6, point 10."""
+    assert load_rig(write(tmp_path, GOOD)).cloud.policy.offline_status == 400
+    documented = GOOD.replace("[[slots]]", "offline_status = 404\n[[slots]]")
+    assert load_rig(write(tmp_path, documented)).cloud.policy.offline_status == 404
+    assert "one of 400, 404 is expected" in mistakes(tmp_path, documented.replace("404", "403"))
+
+
 def test_the_example_bench_is_valid_and_shows_every_power_switch() -> None:
     slots = load_rig(RIGS / "example-bench.toml").slots
     assert [type(slot.power) for slot in slots] == [UhubctlTable, CommandTable, TasmotaTable]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hil.rig import checks
+from hil.rig.doctorline import Check, Verdict
 
 SETUP = Path(__file__).parents[2] / "scripts" / "setup"
 # The doctor runs in the virtual environment that python3-venv made.
@@ -26,11 +27,11 @@ def test_the_doctor_misses_every_package_that_set_up_installs(monkeypatch: pytes
     found = [*checks.programs(), checks.libusb(), *checks.test_programs()]
     missed = {package for check in found for package in check.packages}
     assert missed == set_up() - NOT_FOR_THE_DOCTOR
-    assert all(check.verdict is not checks.Verdict.OK for check in found)
+    assert all(check.verdict is not Verdict.OK for check in found)
 
 
 def test_the_line_of_the_doctor_works_where_no_package_list_was_ever_fetched() -> None:
-    missing = [checks.Check("x", checks.Verdict.MISSING, "not found", "", ("usbutils", "g++"))]
+    missing = [Check("x", Verdict.MISSING, "not found", "", ("usbutils", "g++"))]
     line = checks.apt_line(missing)
     assert line == "sudo apt-get update && sudo apt-get install -y --no-install-recommends g++ usbutils"
     assert checks.apt_line([]) == ""

@@ -43,7 +43,9 @@ class Site:
     def reports(self) -> Path:
         return self.root / "reports"
 
-    def rack(self, *command: str, mode: str | None = None, clock: bool = False) -> list[str]:
+    def rack(
+        self, *command: str, mode: str | None = None, clock: bool = False, fast: bool = False
+    ) -> list[str]:
         """The command line that runs ``command`` in a rack here, with ``clock`` on one that can be moved."""
         options = ["--rig", str(self.rig), "--state", str(self.root / "flash")]
         return [
@@ -53,15 +55,25 @@ class Site:
             *options,
             *(["--mode", mode] if mode else []),
             *(["--clock"] if clock else []),
+            *(["--fast"] if fast else []),
             "--",
             *command,
         ]
 
     def suites(self, *arguments: str, clock: bool = False) -> list[str]:
-        """The command line that runs pytest in a rack here."""
+        """The command line that runs pytest in a rack here, one that plugs at once: these tests look at runs."""
         options = ["--cloud-state", str(self.cloud), "--reports", str(self.reports)]
         return self.rack(
-            sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *options, *arguments, clock=clock
+            sys.executable,
+            "-m",
+            "pytest",
+            "-v",
+            "-p",
+            "no:cacheprovider",
+            *options,
+            *arguments,
+            clock=clock,
+            fast=True,
         )
 
 
@@ -153,9 +165,9 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 
 @contextlib.contextmanager
-def standing(site: Site) -> Iterator[StandingRack]:
+def standing(site: Site, *, fast: bool = False) -> Iterator[StandingRack]:
     """A rack that stays up for the ``with`` block."""
-    command = site.rack(shutil.which("sh") or "sh", "-c", "echo $HIL_RACK; exec cat")
+    command = site.rack(shutil.which("sh") or "sh", "-c", "echo $HIL_RACK; exec cat", fast=fast)
     launcher = subprocess.Popen(
         command,
         cwd=site.root,

@@ -158,7 +158,7 @@ def test_the_command_in_a_rack_switches_and_says_what_was_wrong(tmp_path: Path) 
     hil rack power explode 1-1 2>/dev/null; echo $?
     hil rack power off 1-2; echo $?; lsusb; echo; hil rack power on 1-2; echo $?; lsusb
     """
-    done = racks.run(racks.new_site(tmp_path).rack("sh", "-c", script), tmp_path)
+    done = racks.run(racks.new_site(tmp_path).rack("sh", "-c", script, fast=True), tmp_path)
     assert "no board at port 1-9; there are 1-1, 1-2, 1-3, 1-4" in done.stderr
     assert [line for line in done.stdout.splitlines() if line.isdigit()] == ["1", "2", "0", "0"]
     without, _, with_it = done.stdout.partition("\n\n")

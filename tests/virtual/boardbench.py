@@ -17,6 +17,7 @@ from hil.virtual.deviceos.board import BoardSpec, VirtualBoard
 from hil.virtual.deviceos.cdc import NormalMode
 from hil.virtual.hardware.bootloader import Bootloader
 from hil.virtual.hardware.machine import Machine
+from hil.virtual.kernel.linecoding import LineCoding
 from hil.virtual.kernel.usbdevice import Setup, UsbDevice
 
 BOARDS = {
@@ -201,7 +202,7 @@ class Bench:
         received: list[bytes] = []
         port = self.normal.port
         port.send = received.append
-        port.line_coding(baud)
+        port.set_coding(LineCoding(baud))
         port.modem_lines(dtr=True, rts=True)
         return received
 

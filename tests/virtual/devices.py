@@ -1,7 +1,7 @@
 """Small USB devices and a rack made of them, to test the virtual kernel without boards.
 
-Run as a program it is a rack: ``python tests/virtual/devices.py -- COMMAND...``. Its clients steer it over the unix
-socket in ``RACK_CONTROL``: one JSON line in, one out.
+Run as a program it is a rack: ``python tests/virtual/devices.py [--real] -- COMMAND...``. Its clients steer it over the
+unix socket in ``RACK_CONTROL``: one JSON line in, one out. With ``--real`` plugging takes a real kernel's time.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hil.device.platforms import by_name
+from hil.virtual.hardware.descriptors import dfu_face
 from hil.virtual.kernel.kernel import VirtualKernel
+from hil.virtual.kernel.linecoding import LineCoding
+from hil.virtual.kernel.timing import REAL
 from hil.virtual.kernel.usbdevice import SerialFace, Setup, Stall, UsbDevice
 from hil.virtual.launch import launcher
 
@@ -68,10 +72,10 @@ class EchoSerial(SerialFace):
         self.seen: list[tuple[str, Any]] = []
         self.on_baud: Any = None
 
-    def line_coding(self, baud: int) -> None:
-        self.seen.append(("baud", baud))
+    def line_coding(self, coding: LineCoding) -> None:
+        self.seen.append(("coding", str(coding)))
         if self.on_baud:
-            self.on_baud(baud)
+            self.on_baud(coding.baud)
 
     def modem_lines(self, dtr: bool, rts: bool) -> None:
         self.seen.append(("lines", [dtr, rts]))
@@ -94,6 +98,16 @@ class CdcDevice(UsbDevice):
             serial=self.face,
         )
         self.stored = b""
+        self.controls: list[Setup] = []
+        self.asked_for_bytes: Callable[[], None] = lambda: None
+
+    def control(self, setup: Setup, data: bytes = b"") -> bytes:
+        self.controls.append(setup)
+        return super().control(setup, data)
+
+    def bulk_in(self, endpoint: int, length: int) -> bytes | None:
+        self.asked_for_bytes()
+        return super().bulk_in(endpoint, length)
 
     def class_or_vendor(self, setup: Setup, data: bytes) -> bytes:
         if setup.b_request != 0x50:
@@ -176,8 +190,12 @@ class Bench:
         self._go_on = threading.Event()
 
     def plug(self, port: str, kind: str, serial: str = SERIAL) -> None:
-        """``kind`` is cdc (becomes dfu by a 14400 touch) or dfu (becomes cdc by leaving)."""
+        """``kind``: cdc (becomes dfu by a 14400 touch), dfu (becomes cdc by leaving) or boron, one in DFU mode."""
         device: UsbDevice
+        if kind == "boron":
+            face = dfu_face(by_name("boron"), "2.3.1", serial)
+            self.kernel.port(port).attach(UsbDevice(face.device, face.configuration, face.strings))
+            return
         if kind == "cdc":
             device = cdc = CdcDevice(serial)
             cdc.face.on_baud = lambda baud: self._soon(port, "dfu", serial) if baud == 14400 else None
@@ -263,6 +281,8 @@ class Bench:
 @contextlib.contextmanager
 def compose(kernel: VirtualKernel) -> Iterator[Mapping[str, str]]:
     kernel.start()
+    if "--real" in sys.argv[: sys.argv.index("--")]:
+        kernel.take_time(REAL)
     bench = Bench(kernel)
     path = str(kernel.base / "control")
     listener = socket.create_server(path, family=socket.AF_UNIX)
@@ -311,4 +331,5 @@ class Steering:
 
 
 if __name__ == "__main__":
-    sys.exit(launcher.run(sys.argv[sys.argv.index("--") + 1 :], compose))
+    command = sys.argv[sys.argv.index("--") + 1 :]
+    sys.exit(launcher.run(command, compose, silence=int(os.environ.get("RACK_SILENCE", "10"))))

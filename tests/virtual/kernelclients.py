@@ -20,6 +20,7 @@ from typing import Any
 
 import pyudev
 import serial
+import serial.tools.list_ports
 import usb.core
 import usb.util
 
@@ -238,15 +239,21 @@ def unplugged_reader(steering: Steering) -> Any:
 
 
 def many_cycles(steering: Steering) -> Any:
-    """200 plugs and unplugs under three monitors in processes of their own."""
+    """200 plugs and unplugs under three monitors in processes of their own, each at the pace of the slowest."""
     steering.cycle("1-1", 2)
     before = steering.usage()
     command = (sys.executable, __file__, "count_events")
     counters = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    for counter in counters:
-        assert counter.stdout is not None
-        assert counter.stdout.readline() == "ready\n"
-    steering.cycle("1-1", 200)
+
+    def all_say(line: str) -> None:
+        for counter in counters:
+            assert counter.stdout is not None
+            assert counter.stdout.readline() == line
+
+    all_say("ready\n")
+    for _ in range(200):
+        steering.cycle("1-1", 1)
+        all_say("gone\n")
     steering.plug("1-8", "dfu")
     counts = [json.loads(counter.communicate(timeout=60)[0]) for counter in counters]
     steering.unplug("1-8")
@@ -254,7 +261,7 @@ def many_cycles(steering: Steering) -> Any:
 
 
 def count_events(_steering: Steering) -> Any:
-    """Counts events on port 1-1 until something appears on port 1-8."""
+    """Counts events on port 1-1 until something appears on port 1-8; says each time that the board has gone."""
     events = monitor()
     print("ready", flush=True)
     counts: dict[str, int] = {}
@@ -263,6 +270,8 @@ def count_events(_steering: Steering) -> Any:
             return counts
         key = f"{event.action} {event.subsystem}"
         counts[key] = counts.get(key, 0) + 1
+        if (event.action, event.sys_name) == ("remove", "1-1"):
+            print("gone", flush=True)
     raise TimeoutError(str(counts))
 
 

@@ -201,9 +201,7 @@ class DtlsServer(Script):
     def _shake_hands(self, datagram: bytes, client_random: bytes | None) -> None:
         known = self.connection.client_random if self.connection is not None else None
         if self.connection is None or (client_random is not None and client_random != known):
-            self.connection = dtls.ServerConnection(
-                server_ec(), cid=CID, accept_key=lambda _key: True, cookies=False
-            )
+            self.connection = dtls.ServerConnection(server_ec(), cid=CID, accept_key=lambda _key: True)
             self.session = None
             self.handshakes += 1
         self._feed(datagram)

@@ -10,24 +10,78 @@ from hil.device.protobuf import Fields, Writer
 from hil.virtual.hardware.stored import WifiNetwork
 from tests.virtual.boardbench import Bench
 
+# The vector of USB fact sheet 4.5: network "lab", WPA2, "password"; and the network that is in the air.
+LAB = bytes.fromhex("0a036c61621803220c0801120870617373776f7264")
+RACK = Writer().text(1, "hil-rack").uint(3, 3).message(4, Writer().uint(1, 1).text(2, "other")).finish()
+
+
+def known(bench: Bench) -> list[str]:
+    """The SSIDs that the board lists."""
+    return [Fields(entry).text(1) for entry in Fields(bench.request(502)[1]).all(1)]
+
 
 def test_wifi_networks_of_an_argon(tmp_path: Path) -> None:
+    """Issue 6, point 12: a board that is online knows the network that it is on."""
     bench = Bench(tmp_path)
-    # The vector of USB fact sheet 4.5: join "lab", WPA2, "password".
-    join = bytes.fromhex("0a036c61621803220c0801120870617373776f7264")
-    assert bench.request(501, b"\x0a\x03lab") == (-170, b"")
-    assert bench.request(500, join) == (0, b"")
-    assert bench.machine.stored.networks == [WifiNetwork("lab", 3, "password")]
-    assert bench.request(507, join) == (0, b"")
-    assert len(bench.machine.stored.networks) == 1
-    assert bench.request(501, b"\x0a\x03lab") == (0, b"")
-    assert bench.request(502) == (0, bytes.fromhex("0a09 0a036c6162 1003 1801"))
-    assert Fields(bench.request(505)[1]).text(1) == "lab"
+    assert known(bench) == ["hil-rack"]
+    assert bench.request(507, LAB) == (0, b"")
+    assert bench.request(507, LAB) == (0, b"")
+    assert bench.machine.stored.networks[1:] == [WifiNetwork("lab", 3, "password")]
+    assert Fields(bench.request(502)[1]).all(1)[1] == bytes.fromhex("0a036c6162 1003 1801")
     assert bench.request(503, b"\x0a\x03lab") == (0, b"")
     assert bench.request(503, b"\x0a\x03lab") == (0, b"")
-    assert bench.request(501, b"\x0a\x03lab") == (-170, b"")
+    assert known(Bench(tmp_path)) == ["hil-rack"]
     enterprise = Writer().text(1, "lab").message(4, Writer().uint(1, 2)).finish()
     assert bench.request(500, enterprise) == (-120, b"")
+
+
+def test_joining_what_is_not_in_the_air_fails_and_stores_nothing(tmp_path: Path) -> None:
+    """Issue 6, point 12."""
+    bench = Bench(tmp_path)
+    assert bench.request(501, b"\x0a\x03lab") == (-170, b"")
+    assert bench.request(500, LAB) == (-170, b"")
+    assert known(bench) == ["hil-rack"]
+    bench.request(507, LAB)
+    assert bench.request(501, b"\x0a\x03lab") == (-170, b"")
+    assert Fields(bench.request(505)[1]).text(1) == "hil-rack"
+
+
+def test_what_was_joined_last_is_first_and_a_full_list_gives_up_its_last(tmp_path: Path) -> None:
+    """Issue 6, point 12: ten networks are kept."""
+    bench = Bench(tmp_path)
+    bench.request(504)
+    for number in range(9):
+        bench.request(507, Writer().text(1, f"net{number}").finish())
+    assert bench.request(500, RACK) == (0, b"")
+    assert known(bench) == ["hil-rack", *(f"net{number}" for number in range(9))]
+    bench.request(507, LAB)
+    assert known(bench)[-2:] == ["net7", "lab"]
+    assert len(known(bench)) == 10
+
+
+def test_a_removed_network_is_left_at_the_next_start(tmp_path: Path) -> None:
+    """Issue 6, point 12."""
+    bench = Bench(tmp_path)
+    bench.request(507, LAB)
+    assert bench.request(503, Writer().text(1, "hil-rack").finish()) == (0, b"")
+    assert Fields(bench.request(505)[1]).text(1) == "hil-rack"
+    off = Bench(tmp_path)
+    assert off.request(505) == (-210, b"")
+    interface = Fields(Fields(off.request(401, b"\x08\x04")[1]).data(1))
+    assert not interface.uint(4) & 0x40  # no link
+    assert off.request(72) == (0, b"")  # it does not listen: it knows a network, which may come into the air
+    off.request(504)
+    lost = Bench(tmp_path)
+    assert lost.request(72) == (0, b"\x08\x01")
+    assert lost.request(500, RACK) == (0, b"")
+    assert lost.request(71) == (0, b"")
+    assert lost.request(72) == (0, b"")
+    assert Fields(lost.request(505)[1]).text(1) == "hil-rack"
+
+
+def test_a_board_of_an_earlier_build_knows_the_rack_s_network(tmp_path: Path) -> None:
+    (tmp_path / "system.json").write_text('{"networks": [{"ssid": "lab", "security": 3, "password": "x"}]}')
+    assert known(Bench(tmp_path)) == ["hil-rack", "lab"]
 
 
 def test_the_air_of_an_argon(tmp_path: Path) -> None:

@@ -101,6 +101,32 @@ def test_an_image_for_another_board_does_not_run(tmp_path: Path) -> None:
     assert board.boot().application is None
 
 
+@pytest.mark.parametrize(
+    ("board", "other", "listed"),
+    [
+        ("electron", "photon", None),
+        ("photon", "electron", None),
+        ("photon", "p1", (30, 14)),
+        ("electron", "electron", (30, 30)),
+    ],
+)
+def test_the_report_of_a_foreign_application(
+    tmp_path: Path, board: str, other: str, listed: tuple[int, int] | None
+) -> None:
+    """Issue 6, point 12: what ends outside of the place of its kind is no module to a Gen 2 board; a P1's
+    application ends where a Photon's does, and is listed without its platform bit."""
+    bench = Board(tmp_path, board)
+    foreign = by_name(other)
+    image = build(
+        foreign.id, ModuleFunction.USER_PART, 1, 6, foreign.user_part.start, b"HIL-APP:probe@1\n", ()
+    )
+    bench.put(image, by_name(board).user_part.start)
+    outcome = bench.boot()
+    users = [(item.checked, item.valid) for item in describe_modules(outcome.modules) if item.function == "u"]
+    assert users == ([] if listed is None else [listed])
+    assert (outcome.application is None) is (board != other)
+
+
 def test_an_image_in_the_wrong_place_does_not_run(tmp_path: Path) -> None:
     board = Board(tmp_path)
     board.put(board.image(), 0xD4000)

@@ -10,8 +10,9 @@ import pytest
 
 from hil.virtual.kernel import usbfs_abi as abi
 from hil.virtual.kernel.attachment import Attachment
-from hil.virtual.kernel.usbfs import UsbFile, Waiting
+from hil.virtual.kernel.usbfs import UsbFile
 from hil.virtual.kernel.usbfs_abi import Ioctl, UrbType
+from hil.virtual.kernel.usbfs_transfers import Waiting
 from tests.virtual import devices
 
 ARG, URB, BUFFER, DATA = 0x1000, 0x2000, 0x3000, 0x4000
@@ -22,6 +23,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.bytes = bytearray(0x10000)
+        self.signals: list[tuple[int, int, int]] = []
 
     def read(self, address: int, length: int) -> bytes:
         if address + length > len(self.bytes):
@@ -30,6 +32,9 @@ class Memory:
 
     def write(self, address: int, data: bytes) -> None:
         self.bytes[address : address + len(data)] = data
+
+    def signal(self, number: int, error: int, address: int) -> None:
+        self.signals.append((number, error, address))
 
 
 class Drivers:
@@ -53,6 +58,9 @@ class Drivers:
 
     def show_claim(self, _attachment: Attachment, interface: int, claimed: bool) -> None:
         self.claims.append((interface, claimed))
+
+    def reset_device(self, attachment: Attachment) -> None:
+        attachment.device.reset()
 
 
 class Bench:
@@ -91,11 +99,18 @@ class Bench:
         assert errno.errorcode[caught.value.errno or 0] == errno.errorcode[number]
 
     def submit(
-        self, kind: int, endpoint: int, data: bytes, *, length: int | None = None, flags: int = 0
+        self,
+        kind: int,
+        endpoint: int,
+        data: bytes,
+        *,
+        length: int | None = None,
+        flags: int = 0,
+        signal: int = 0,
     ) -> int:
         size = len(data) if length is None else length
         self.memory.write(BUFFER, data)
-        urb = struct.pack("<BBxxiI4xQiiiiiIQ", kind, endpoint, 0, flags, BUFFER, size, 0, 0, 0, 0, 0, 0)
+        urb = struct.pack("<BBxxiI4xQiiiiiIQ", kind, endpoint, 0, flags, BUFFER, size, 0, 0, 0, 0, signal, 0)
         self.memory.write(URB, urb)
         return self.file.ioctl(Ioctl.SUBMITURB, URB, self.memory, Waiting())
 
@@ -307,11 +322,16 @@ def test_a_waiting_reap_ends_by_a_signal(bench: Bench) -> None:
 
 
 def test_a_waiting_bulk_read_ends_by_an_unplug(bench: Bench) -> None:
+    """Issue 6, point 14: ESHUTDOWN, for the transfer was under way; ENODEV is for those that come later."""
     claimed(bench)
+    asked = threading.Event()
+    bench.device.asked_for_bytes = asked.set
     thread, result = in_thread(bench, Ioctl.BULK, struct.pack("<III4xQ", 0x81, 64, 0, DATA), Waiting())
+    assert asked.wait(5)
     bench.attachment.disconnect()
     thread.join(5)
-    assert result == [-errno.ENODEV]
+    assert result == [-errno.ESHUTDOWN]
+    bench.fails(errno.ENODEV, Ioctl.BULK, struct.pack("<III4xQ", 0x81, 64, 0, DATA))
 
 
 def test_a_bulk_read_without_data_times_out(bench: Bench) -> None:
@@ -321,11 +341,11 @@ def test_a_bulk_read_without_data_times_out(bench: Bench) -> None:
 
 def test_small_requests(bench: Bench) -> None:
     bench.ioctl(Ioctl.GET_CAPABILITIES)
-    assert struct.unpack("<I", bench.memory.read(ARG, 4)) == (0x15,)
+    assert struct.unpack("<I", bench.memory.read(ARG, 4)) == (0x1FD & ~0x20,)
     assert bench.ioctl(Ioctl.GET_SPEED) == 2
     bench.ioctl(Ioctl.CONNECTINFO)
     assert bench.memory.read(ARG, 5) == b"\x02\0\0\0\0"
-    bench.fails(errno.ENOTTY, 0x5520)
+    bench.fails(errno.ENOTTY, 0x5524)
     bench.fails(errno.EPERM, Ioctl.GET_SPEED, b"", bench.open(writable=False))
     assert bench.file.read(0, 18) == bench.device.device_descriptor
 

@@ -16,6 +16,7 @@ from hil.errors import UsageError
 from hil.wire.dtls import ClientConnection, ContentType, ServerConnection
 from hil.wire.dtls import handshake_messages as hs
 from hil.wire.dtls.records import Record, split_records
+from tests.wire.dtls_front import FrontedServer
 
 SERVER_KEY = keys.generate_server_ec()
 DEVICE_KEY = keys.generate_server_ec()
@@ -23,10 +24,16 @@ DEVICE_SPKI = keys.public_der(DEVICE_KEY)
 CID = b"cid-cid-"
 
 
-def make_server(
-    *, cookies: bool = True, accept: Callable[[bytes], bool] = lambda spki: spki == DEVICE_SPKI
-) -> ServerConnection:
-    return ServerConnection(SERVER_KEY, cid=CID, accept_key=accept, cookies=cookies)
+Server = FrontedServer | ServerConnection
+
+
+def make_server(accept: Callable[[bytes], bool] = lambda spki: spki == DEVICE_SPKI) -> FrontedServer:
+    return FrontedServer(SERVER_KEY, cid=CID, accept_key=accept)
+
+
+def bare_server() -> ServerConnection:
+    """A server that asks for no cookie."""
+    return ServerConnection(SERVER_KEY, cid=CID, accept_key=lambda spki: spki == DEVICE_SPKI)
 
 
 def make_client(*, offer_cid: bool = True) -> ClientConnection:
@@ -35,7 +42,7 @@ def make_client(*, offer_cid: bool = True) -> ClientConnection:
     return client
 
 
-def exchange(client: ClientConnection, server: ServerConnection) -> None:
+def exchange(client: ClientConnection, server: Server) -> None:
     """Carry datagrams both ways until neither end has more."""
     while True:
         upward = client.take_output()
@@ -48,7 +55,7 @@ def exchange(client: ClientConnection, server: ServerConnection) -> None:
             return
 
 
-def assert_joined(client: ClientConnection, server: ServerConnection) -> None:
+def assert_joined(client: ClientConnection, server: Server) -> None:
     assert client.failed is None
     assert server.failed is None
     assert client.session is not None
@@ -60,7 +67,7 @@ def assert_joined(client: ClientConnection, server: ServerConnection) -> None:
 @pytest.mark.parametrize("cookies", [True, False])
 @pytest.mark.parametrize("offer_cid", [True, False])
 def test_handshake(cookies: bool, offer_cid: bool) -> None:
-    client, server = make_client(offer_cid=offer_cid), make_server(cookies=cookies)
+    client, server = make_client(offer_cid=offer_cid), make_server() if cookies else bare_server()
     exchange(client, server)
     assert_joined(client, server)
     assert server.session is not None
@@ -127,7 +134,7 @@ def test_client_refuses_another_servers_key() -> None:
 
 def test_client_refuses_a_session_without_connection_id() -> None:
     """Device OS >= 3.1 completes TLS and then gives up."""
-    client, server = make_client(), make_server()
+    client, server = make_client(), bare_server()
     original = server._answer_hello
     server._answer_hello = lambda hello: original(  # type: ignore[method-assign]
         replace(hello, extensions={k: v for k, v in hello.extensions.items() if k != 254})
@@ -156,24 +163,11 @@ def client_hello(change: Callable[[bytes], bytes]) -> bytes:
     ],
 )
 def test_server_refuses_unusable_hellos(old: str, new: str, alert: int) -> None:
-    server = make_server()
+    server = bare_server()
     server.receive(client_hello(lambda body: bytes.fromhex(body.hex().replace(old, new, 1))))
     (sent,) = server.take_output()
     assert sent[-2:] == bytes([2, alert])
     assert server.failed is not None
-
-
-def test_a_wrong_cookie_is_as_good_as_none() -> None:
-    server = make_server()
-    server.receive(client_hello(lambda body: body))
-    (first,) = server.take_output()
-    body = hs.device_client_hello(b"r" * 32, b"x" * 32, offer_cid=True)
-    server.receive(Record(22, 0, 1, hs.HandshakeMessage(1, 1, body).encode()).encode())
-    (second,) = server.take_output()
-    assert server.failed is None
-    assert (first[13], second[13]) == (hs.HandshakeType.HELLO_VERIFY_REQUEST,) * 2
-    assert second[25:] == first[25:]
-    assert second[17:19] == b"\x00\x01"  # the message number of the hello that it answers
 
 
 def test_connection_id_must_have_eight_bytes() -> None:
@@ -222,14 +216,13 @@ def test_server_repeats_only_for_the_end_of_the_clients_flight() -> None:
     server.receive(first)
     (verify,) = server.take_output()
     server.receive(first)
-    (again,) = server.take_output()
-    assert again[:5] + again[11:] == verify[:5] + verify[11:]
+    assert server.take_output() == [verify]
     client.receive(verify, 0.0)
     (second,) = client.take_output()
     server.receive(second)
     (answer,) = server.take_output()
     server.receive(first)
-    assert server.take_output() == []
+    assert server.take_output() == [verify]
     server.receive(second)
     assert [len(datagram) for datagram in server.take_output()] == [len(answer)]
 
@@ -358,7 +351,7 @@ class Channel:
         return to_server, datagram
 
 
-def run_over(channel: Channel, client: ClientConnection, server: ServerConnection) -> None:
+def run_over(channel: Channel, client: ClientConnection, server: Server) -> None:
     """Run the handshake over ``channel`` until the client has a session or gave up."""
     now = 0.0
     while client.session is None and client.failed is None:
@@ -381,7 +374,7 @@ def run_over(channel: Channel, client: ClientConnection, server: ServerConnectio
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32), offer_cid=st.booleans(), cookies=st.booleans())
 def test_a_doubling_and_reordering_channel(seed: int, offer_cid: bool, cookies: bool) -> None:
-    client, server = make_client(offer_cid=offer_cid), make_server(cookies=cookies)
+    client, server = make_client(offer_cid=offer_cid), make_server() if cookies else bare_server()
     client._mtu = server._mtu = 150
     run_over(Channel(seed, 0.0), client, server)
     assert_joined(client, server)

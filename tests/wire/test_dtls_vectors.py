@@ -30,6 +30,7 @@ from hil.wire.dtls import (
     classify,
 )
 from hil.wire.dtls import handshake_messages as hs
+from hil.wire.dtls.doorkeeper import cookie_request
 from hil.wire.dtls.keyschedule import KeyBlock, verify_data
 from hil.wire.dtls.reader import Reader
 from hil.wire.dtls.records import Record, split_records
@@ -185,7 +186,9 @@ def played_server(capture: Capture) -> ServerConnection:
         PlayedKey(capture.server_key, signature).as_key,
         cid=CID,
         accept_key=lambda spki: spki == device,
-        random=recorded(capture.cookie, hello.random, hello.session_id),
+        first_sequence=1,
+        first_number=1,
+        random=recorded(hello.random, hello.session_id),
     )
     randoms = capture.client_random + hello.random
     server._exchange = PlayedExchange(point, capture.client_point, randoms, capture.master)
@@ -208,7 +211,10 @@ def played_client(capture: Capture) -> ClientConnection:
 def test_server_answers_the_captured_client_byte_for_byte(capture: Capture) -> None:
     server = played_server(capture)
     hello, verify, second_hello, answer, finish, finished, ping, pong, close = capture.datagrams
-    for received, sent in ((hello, verify), (second_hello, answer), (finish, finished)):
+    first = classify(hello)
+    assert first.hello is not None
+    assert cookie_request(capture.cookie, first.number, first.hello.sequence) == verify
+    for received, sent in ((second_hello, answer), (finish, finished)):
         assert server.session is None
         assert server.receive(received) == []
         assert server.take_output() == [sent]

@@ -20,7 +20,7 @@ class Billing(Feature):
 
     def __init__(self, api: Api) -> None:
         super().__init__(api)
-        self.ledger = Ledger(api.store, Tariff(api.config.policy))
+        self.ledger = Ledger(api.store, Tariff(api.config.policy), api.config.retention)
 
     @property
     def meter(self) -> Meter:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hil.cloud.core.sessions import Sessions
 from hil.cloud.session.services import Services
 from hil.cloud.state.devices import Device, DeviceView, view_of
 from hil.cloud.state.names import DeviceRef, device_id_of
+from hil.cloud.state.newcomers import LIKELY_PLATFORM, Newcomer, introduce
 from hil.cloud.state.registry import pem_to_spki, transport_of_key
 from hil.cloud.state.users import User
-from hil.device.platforms import Transport, by_name
+from hil.device.platforms import Transport
 from hil.errors import NotOwner, Refused
-
-# What a device provisioned by its key alone is taken for until its Hello says better.
-_LIKELY_PLATFORM = {Transport.TCP: by_name("photon").id, Transport.DTLS: by_name("argon").id}
 
 
 class Devices:
@@ -49,19 +49,39 @@ class Devices:
         owner: str | None = None,
         name: str | None = None,
     ) -> DeviceView:
-        """Make a device and its public key (SPKI DER) known; it belongs to the configured owner unless told."""
+        """Make a device and its public key (SPKI DER) known; it belongs to the configured owner unless told.
+
+        ``name`` moves here from a device of the same owner that had it: another board in the same slot.
+        """
         owner = owner or self._services.config.owner
         self._services.users.ensure(owner)
-        device = self._registry.register(
-            device_id, platform_id=platform_id, public_key=public_key, owner=owner, name=name
-        )
+        self._registry.check(device_id, public_key, owner=owner)
+        with self._services.store.transaction():
+            if name is not None:
+                self._move_name(name, device_id_of(device_id), owner)
+            device = self._registry.register(
+                device_id, platform_id=platform_id, public_key=public_key, owner=owner, name=name
+            )
         self._sessions.drop_if_key_changed(device)
         return self._view(device)
+
+    def _move_name(self, name: str, device_id: str, owner: str) -> None:
+        before = self._registry.release_name(owner, name, device_id)
+        if before is not None:
+            self._services.log.add(before.id, f"{device_id} is called {name} now, and this one {before.name}")
+
+    def introduce(self, newcomers: Sequence[Newcomer], owner: str) -> None:
+        """Make many devices known at once, for ``owner``: all, or none of them. Raises ``Refused``, ``UsageError``."""
+        self._services.users.ensure(owner)
+        introduce(self._services.store, self._registry, newcomers, owner)
+        for newcomer in newcomers:
+            self._sessions.drop_if_key_changed(self._registry.require(newcomer.device_id))
 
     def provision_key(self, user: User, device_id: str, pem_public_key: str, algorithm: str) -> None:
         """Put a device's public key, sent as PEM, on file. ``algorithm``: ``rsa`` or ``ecc``.
 
-        A device not known yet is registered without an owner. Raises ``Refused`` for somebody else's device.
+        A device not known yet is registered without an owner. Raises ``Refused`` for somebody else's device, and
+        for one without an owner that has another key on file: who knows its id has not shown that it is his.
         """
         spki = pem_to_spki(pem_public_key)
         transport = transport_of_key(spki)
@@ -71,9 +91,11 @@ class Devices:
         device_id = device_id_of(device_id)
         device = self._registry.get(device_id)
         if device is None:
-            self._registry.register(device_id, platform_id=_LIKELY_PLATFORM[transport], owner=None)
+            self._registry.register(device_id, platform_id=LIKELY_PLATFORM[transport], owner=None)
         elif device.owner not in (None, user.name):
             raise NotOwner
+        elif device.owner is None and device.keys.get(transport, spki) != spki:
+            raise Refused("the device has another key on file and no owner", hint="claim it first")
         self._registry.set_key(device_id, spki)
         self._sessions.drop_if_key_changed(self._registry.require(device_id))
 

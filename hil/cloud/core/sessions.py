@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from hil.cloud.session import outbound
 from hil.cloud.session.inbound import HANDLERS
 from hil.cloud.session.link import Link
@@ -13,6 +15,7 @@ from hil.cloud.state.happenings import Joined, Left
 from hil.cloud.state.names import DeviceRef, device_id_of
 from hil.cloud.state.presence import ContactKind
 from hil.cloud.state.sessionstore import StoredSession
+from hil.cloud.state.trouble import StateFailed
 from hil.errors import DeviceOffline
 from hil.wire.coap.message import ping
 from hil.wire.coap.reliability import DUPLICATE_WINDOW
@@ -38,7 +41,7 @@ class Sessions:
         session = self._by_device.get(device_id)
         if session is None or not session.online:
             raise DeviceOffline(
-                f"device {known.name} ({device_id}) is not connected",
+                f"device {known.name} ({device_id}) is offline",
                 hint="see its device log for why it went, or why it was turned away",
             )
         return session
@@ -103,7 +106,8 @@ class Sessions:
     def end(self, why: str) -> None:
         """The cloud stops. Devices on UDP keep their sessions and resume them with the next cloud."""
         for session in tuple(self._by_device.values()):
-            session.save()
+            with suppress(StateFailed):
+                session.save()
             session.end(why, forget=False)
 
     # Events
@@ -116,10 +120,13 @@ class Sessions:
         for device in self._services.registry.of_owner(event.owner):
             session = self._by_device.get(device.id)
             if session is not None and session.online and outbound.wants_event(device, event):
-                outbound.deliver(session, event)
+                # What cannot be counted is not delivered; the store says why.
+                with suppress(StateFailed):
+                    outbound.deliver(session, event)
 
     def _publish_status(self, device: Device, status: str) -> None:
-        event = self._services.bus.record(
-            STATUS_EVENT, status.encode(), device_id=device.id, owner=device.owner
-        )
-        self.distribute(event)
+        with suppress(StateFailed):
+            event = self._services.bus.record(
+                STATUS_EVENT, status.encode(), device_id=device.id, owner=device.owner
+            )
+            self.distribute(event)

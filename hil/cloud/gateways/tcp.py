@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
+import socket
 from collections.abc import Callable
-from typing import cast
 
 from hil.clock import Timer
+from hil.cloud.gateways import descriptors
+from hil.cloud.gateways.accepting import Acceptor, Guest, Pool
 from hil.cloud.gateways.listening import listener
+from hil.cloud.gateways.strangers import Strangers
 from hil.cloud.session.identity import fingerprint, may_connect
 from hil.cloud.session.services import Services
 from hil.cloud.session.session import DeviceSession
@@ -26,40 +30,53 @@ class TcpGateway:
     def __init__(self, services: Services, make_session: MakeSession) -> None:
         self._services = services
         self._make_session = make_session
-        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self.links: set[TcpLink] = set()
+        self._strangers = Strangers(services)
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the real port."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: TcpLink(self._services, self._make_session, self.links),
-            sock=listener("TCP", host, port, "tcp_port"),
-            backlog=1024,
-        )
-        return int(self._server.sockets[0].getsockname()[1])
+        limit = descriptors.shares(self._services.config).boards
+        pool = Pool("board", limit, lambda line: self._services.log.add(None, line))
+        sock = listener("TCP", host, port, "tcp_port")
+
+        def link() -> TcpLink:
+            return TcpLink(self._services, self._make_session, self.links, self._strangers, pool)
+
+        self._acceptor = Acceptor(sock, link, pool)
+        self._acceptor.start()
+        return int(sock.getsockname()[1])
 
     async def stop(self) -> None:
         """Stop listening and break every connection."""
-        if self._server is None:
+        if self._acceptor is None:
             return
-        self._server.close()
+        self._acceptor.close()
         for link in tuple(self.links):
             link.close(forget=True, notify=False)
-        await self._server.wait_closed()
+        self._strangers.close()
 
 
-class TcpLink(asyncio.Protocol):
+class TcpLink(Guest):
     """One connection of a device, from the nonce on."""
 
     transport = Transport.TCP
 
-    def __init__(self, services: Services, make_session: MakeSession, links: set[TcpLink]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        make_session: MakeSession,
+        links: set[TcpLink],
+        strangers: Strangers,
+        pool: Pool,
+    ) -> None:
+        super().__init__()
         self._services = services
+        self._strangers = strangers
         self._make_session = make_session
         self._links = links
+        self._pool = pool
         self._records = TcpServerSession(services.keys.rsa, self._accept, stored_key=self._stored_key)
-        self._socket: asyncio.Transport | None = None
         self._session: DeviceSession | None = None
         self._deadline: Timer | None = None
         self.host = ""
@@ -78,35 +95,59 @@ class TcpLink(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """Send one message in a single write: a board loses a length byte that comes alone."""
-        if self._socket is not None and not self._socket.is_closing():
-            self._socket.write(self._records.seal(data))
+        self._write(self._records.seal(data))
 
     def save(self, device_id: str, *, online: bool, next_mid: int) -> None:
         """Nothing: a TCP device never resumes."""
 
     def close(self, *, forget: bool, notify: bool) -> None:  # noqa: ARG002
         """Break the connection."""
-        if self._socket is not None:
-            self._socket.close()
+        if self.line is not None:
+            self.line.close()
+
+    def _write(self, data: bytes) -> None:
+        if self.line is not None and not self.line.is_closing():
+            self.line.write(data)
 
     # What asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._socket = cast("asyncio.Transport", transport)
-        self.host = str(transport.get_extra_info("peername")[0])
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        if peer is None:  # gone again already
+            self.abort()
+            return
+        self.host = str(peer[0])
         self._links.add(self)
         self._expect("handshake", self._services.config.timing.handshake)
-        self._socket.write(self._records.start())
+        self._write(self._records.start())
 
     def data_received(self, data: bytes) -> None:
+        self._take(data)
+        # Only a board that has said who it is has a place of its own.
+        self._pool.note(self, expendable=self._session is None or self._session.device is None)
+        self.acknowledge()
+
+    def acknowledge(self) -> None:
+        """Let the system acknowledge what came right away, unless an answer has done so.
+
+        A board without TCP_NODELAY holds its next message back until then, and the system likes to wait 40 ms.
+        The option does not stay: it is set anew each time.
+        """
+        sock = self.line.get_extra_info("socket") if self.line is not None else None
+        if sock is not None and hasattr(socket, "TCP_QUICKACK"):
+            with contextlib.suppress(OSError):  # the board is gone
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    def _take(self, data: bytes) -> None:
         try:
             messages = self._records.receive(data)
         except WireError as error:
             self._give_up(f"broken stream: {error.what}")
             return
         output = self._records.take_output()
-        if output and self._socket is not None:
-            self._socket.write(output)
+        if output:
+            self._write(output)
         if self._records.refusal is not None:
             self._give_up(f"turned away: {self._records.refusal}")
             return
@@ -125,6 +166,7 @@ class TcpLink(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._links.discard(self)
+        self._pool.forget(self)
         if self._deadline is not None:
             self._deadline.cancel()
         if self._session is not None:
@@ -134,9 +176,14 @@ class TcpLink(asyncio.Protocol):
     def _accept(self, device_id: bytes, spki: bytes) -> bool:
         reason = may_connect(self._services, device_id.hex(), spki, Transport.TCP)
         if reason is not None:
-            said = f"{self.host} turned away: {reason} (it shows {fingerprint(spki)})"
-            self._services.log.add(device_id.hex(), said, told=True)
-            self._services.activity.tell(device_id.hex(), TurnedAway(self.host, reason, fingerprint(spki)))
+            key = fingerprint(spki)
+            self._strangers.note(
+                "devices turned away",
+                f"{device_id.hex()} with {key}",
+                f"{self.host} turned away: {reason} (it shows {key})",
+                device_id=device_id.hex(),
+                turned_away=TurnedAway(self.host, reason, key),
+            )
         return reason is None
 
     def _stored_key(self, device_id: bytes) -> bytes | None:
@@ -150,8 +197,14 @@ class TcpLink(asyncio.Protocol):
         )
 
     def _give_up(self, why: str) -> None:
-        self._services.log.add(self.device_id, f"{self.host}: {why}")
+        line = f"{self.host}: {why}"
+        if self._session is not None and self._session.device is not None:
+            self._services.log.add(self.device_id, line)
+        else:
+            self._strangers.note(
+                "connections that failed", self.device_id or self.host, line, device_id=self.device_id
+            )
         if self._session is not None:
             self._session.close(why, forget=True)
-        if self._socket is not None:
-            self._socket.close()
+        if self.line is not None:
+            self.line.close()

@@ -1,22 +1,23 @@
 """The UDP gateway: DTLS handshakes, and every datagram to the session it belongs to.
 
 Facts: protocol fact sheet 2.2 to 2.7. A record finds its session by Connection ID, by the device id behind it,
-or by address; only a record that proves authentic may move a session to another address.
+or by address; only a record that proves authentic and is newer than all before it moves a session to another
+address (RFC 9146 6). A sender that has not proved its address leaves nothing behind but a number in the log.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import hmac
 import os
 import secrets
-import socket
 from collections.abc import Callable
 from typing import cast
 
+from hil.cloud.gateways.datagrams import Address, Datagrams
+from hil.cloud.gateways.handshakes import Handshakes
 from hil.cloud.gateways.listening import listener
-from hil.cloud.gateways.udplink import Address, UdpLink
+from hil.cloud.gateways.strangers import Strangers
+from hil.cloud.gateways.udplink import UdpLink
 from hil.cloud.session.identity import fingerprint, may_connect
 from hil.cloud.session.services import Services
 from hil.cloud.session.session import DeviceSession
@@ -24,45 +25,53 @@ from hil.cloud.state.happenings import TurnedAway
 from hil.cloud.state.sessionstore import SessionStore, StoredSession
 from hil.device.keys import private_der
 from hil.device.platforms import Transport
-from hil.wire.dtls import BadRecord, ContentType, Form, Incoming, ServerConnection, classify
+from hil.wire.dtls import (
+    BadRecord,
+    ContentType,
+    Doorkeeper,
+    Form,
+    Incoming,
+    ProvedHello,
+    ServerConnection,
+    classify,
+)
 
-MAX_HANDSHAKES = 1000  # under way at once; beyond, the oldest is dropped
-_RECEIVE_BUFFER = 4 * 1024 * 1024  # bytes: a burst of many boards must not be lost before it is read
 _CID_SIZE = 8
-_MAX_STRANGERS = 1000  # addresses remembered so that each is logged once
 
 MakeSession = Callable[[UdpLink], DeviceSession]
 
 
-class UdpGateway(asyncio.DatagramProtocol):
+class UdpGateway:
     """All DTLS devices of one cloud. ``make_session`` gives a new link its device session."""
 
     def __init__(self, services: Services, make_session: MakeSession) -> None:
         self._services = services
         self._make_session = make_session
         self._sessions = SessionStore(services.store)
-        self._handshakes: dict[Address, ServerConnection] = {}
+        patience = services.config.timing.dtls_handshake
+        self._handshakes = Handshakes(services.clock, patience, self._gave_up)
+        self._strangers = Strangers(services)
+        # The secret is of the server key, so that a handshake outlives a restart of the cloud.
+        self._door = Doorkeeper(hashlib.sha256(b"cookies" + private_der(services.keys.ec)).digest())
         self._by_cid: dict[bytes, UdpLink] = {}
         self._by_device: dict[str, UdpLink] = {}
         self._by_address: dict[Address, UdpLink] = {}
-        self._strangers: set[Address] = set()
-        # Of the server key, so that a handshake outlives a restart of the cloud.
-        self._cookie_key = hashlib.sha256(b"cookies" + private_der(services.keys.ec)).digest()
-        self._transport: asyncio.DatagramTransport | None = None
+        self._datagrams: Datagrams | None = None
         self.dropped = 0
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the real port."""
-        loop = asyncio.get_running_loop()
         sock = listener("UDP", host, port, "udp_port")
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=sock)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        self._datagrams = Datagrams(sock, self.take)
         return int(sock.getsockname()[1])
 
     def stop(self) -> None:
         """Stop listening; sessions stay in the store."""
-        if self._transport is not None:
-            self._transport.close()
+        self._handshakes.close()
+        self._strangers.close()
+        if self._datagrams is not None:
+            self._datagrams.close()
+            self._datagrams = None
 
     def restore(self) -> list[tuple[DeviceSession, StoredSession]]:
         """Take up the sessions in the store."""
@@ -80,8 +89,8 @@ class UdpGateway(asyncio.DatagramProtocol):
 
     def send(self, data: bytes, address: Address) -> None:
         """Put a datagram on the wire."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.sendto(data, address)
+        if self._datagrams is not None:
+            self._datagrams.send(data, address)
 
     def bind(self, link: UdpLink) -> None:
         """Make a link reachable by its Connection ID and its address."""
@@ -113,41 +122,36 @@ class UdpGateway(asyncio.DatagramProtocol):
 
     # What comes in
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.DatagramTransport", transport)
-
-    def error_received(self, exc: Exception) -> None:
-        """An ICMP error for an earlier datagram: anyone can forge one, retransmission is the judge."""
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        address = (addr[0], addr[1])
+    def take(self, data: bytes, address: Address) -> None:
+        """A datagram from ``address``, or from somebody who says so."""
         incoming = classify(data)
+        if incoming.hello is not None:
+            self._hello(incoming, address)
+            return
         if incoming.form is Form.HANDSHAKE:
-            self._handshake(incoming, data, address)
+            self._in_clear(data, address)
             return
         link = self._link_for(incoming, address)
         if link is not None and self._record(link, incoming, address):
             return
         # Not of a known session: perhaps the end of a handshake, or of one that is to replace the session.
-        if address in self._handshakes:
-            self._advance(self._handshakes[address], data, address)
+        connection = self._handshakes.get(address)
+        if connection is not None:
+            self._advance(connection, data, address)
         else:
             self.dropped += 1
             self._stranger(incoming, address)
 
     def _stranger(self, incoming: Incoming, address: Address) -> None:
-        """Say once who speaks in a session that is not here: nothing can be answered (protocol fact sheet 2.5)."""
-        if incoming.form is Form.OTHER or address in self._strangers:
+        """Say who speaks in a session that is not here: nothing can be answered (protocol fact sheet 2.5)."""
+        if incoming.form is Form.OTHER:
             return
-        if len(self._strangers) >= _MAX_STRANGERS:
-            self._strangers.clear()
-        self._strangers.add(address)
         who = _text(address)
         if incoming.device_id is not None:
             who += f" (says it is {incoming.device_id.hex()})"
         what = "goes on with a session that this cloud does not have"
         then = "its attempts run out after 60 to 90 s, then it makes a new one"
-        self._services.log.add(None, f"{who} {what}; {then}")
+        self._strangers.note("records of unknown sessions", _text(address), f"{who} {what}; {then}")
 
     def _link_for(self, incoming: Incoming, address: Address) -> UdpLink | None:
         if incoming.cid is not None:
@@ -160,6 +164,7 @@ class UdpGateway(asyncio.DatagramProtocol):
         """A protected record that may be of ``link``. False when it is not."""
         if link.connection is not None:
             return self._record_of_new(link, link.connection, incoming, address)
+        before = link.session.newest
         try:
             opened = link.session.open(incoming.record)
         except BadRecord:
@@ -168,13 +173,15 @@ class UdpGateway(asyncio.DatagramProtocol):
             self._alert(link, opened.payload)
         elif opened.content_type == ContentType.APPLICATION:
             marked = incoming.form in (Form.MOVE, Form.DEVICE_ID)
-            self._deliver(link, [opened.payload], address, marked=marked)
+            newest = link.session.newest > before
+            self._deliver(link, [opened.payload], address, marked=marked, newest=newest)
         return True
 
     def _record_of_new(
         self, link: UdpLink, connection: ServerConnection, incoming: Incoming, address: Address
     ) -> bool:
         """As ``_record`` for a session whose device may still repeat the end of its handshake."""
+        before = link.session.newest
         payloads = connection.receive(incoming.record)
         self._flush(connection, address)
         if connection.failed is not None and link.device_session is not None:
@@ -183,18 +190,22 @@ class UdpGateway(asyncio.DatagramProtocol):
         if payloads:
             # The device sends data only after our Finished: the handshake is over for both.
             link.connection = None
-            self._deliver(link, payloads, address, marked=False)
+            self._deliver(link, payloads, address, newest=link.session.newest > before)
         return bool(payloads)
 
-    def _deliver(self, link: UdpLink, payloads: list[bytes], address: Address, *, marked: bool) -> None:
+    def _deliver(
+        self, link: UdpLink, payloads: list[bytes], address: Address, *, newest: bool, marked: bool = False
+    ) -> None:
         if not payloads or link.device_session is None:
             return
-        moved = address != link.address
+        moved = newest and address != link.address
         if moved:
             self.move(link, address)
         for payload in payloads:
             if len(payload) > 1:  # a single byte only keeps a NAT's mapping alive
                 link.device_session.receive(payload, marked=marked, moved=moved)
+        if link.device_session.device is not None:
+            link.settle()
 
     def _alert(self, link: UdpLink, payload: bytes) -> None:
         session = link.device_session
@@ -205,42 +216,53 @@ class UdpGateway(asyncio.DatagramProtocol):
 
     # Handshakes
 
-    def _handshake(self, incoming: Incoming, data: bytes, address: Address) -> None:
-        under_way = self._handshakes.get(address)
-        link = self._by_address.get(address)
-        if under_way is None and link is not None:
-            under_way = link.connection
-        hello = incoming.client_random
-        if hello is not None and (under_way is None or under_way.client_random not in (None, hello)):
-            under_way = self._begin(address, incoming.hello_sequence)
-        if under_way is None:
+    def _hello(self, incoming: Incoming, address: Address) -> None:
+        judged = self._door.judge(incoming, address, self._services.clock.time())
+        if isinstance(judged, bytes):
+            self.send(judged, address)
+        elif judged is not None:
+            self._proved(judged, address)
+
+    def _proved(self, hello: ProvedHello, address: Address) -> None:
+        """A hello that came from where it says: of a new handshake, or once more of the one under way."""
+        connection = self._under_way(address)
+        if connection is None or connection.client_random != hello.random:
+            connection = self._begin(hello, address)
+        self._advance(connection, hello.datagram(), address)
+
+    def _in_clear(self, data: bytes, address: Address) -> None:
+        connection = self._under_way(address)
+        if connection is None:
             self.dropped += 1
         else:
-            self._advance(under_way, data, address)
+            self._advance(connection, data, address)
 
-    def _begin(self, address: Address, first_sequence: int) -> ServerConnection:
-        while len(self._handshakes) >= MAX_HANDSHAKES:
-            self._handshakes.pop(next(iter(self._handshakes)))
+    def _under_way(self, address: Address) -> ServerConnection | None:
+        """The handshake with ``address``, also one whose end the device may still repeat."""
+        link = self._by_address.get(address)
+        return self._handshakes.get(address) or (None if link is None else link.connection)
 
+    def _begin(self, hello: ProvedHello, address: Address) -> ServerConnection:
         def accept(spki: bytes) -> bool:
             reason = may_connect(self._services, None, spki, Transport.DTLS)
             if reason is not None:
-                said = f"{_text(address)} turned away: {reason} (it shows {fingerprint(spki)})"
-                self._services.log.add(None, said, told=True)
-                self._services.activity.tell(None, TurnedAway(address[0], reason, fingerprint(spki)))
+                key = fingerprint(spki)
+                self._strangers.note(
+                    "devices turned away",
+                    key,
+                    f"{_text(address)} turned away: {reason} (it shows {key})",
+                    turned_away=TurnedAway(address[0], reason, key),
+                )
             return reason is None
 
         connection = ServerConnection(
             self._services.keys.ec,
             cid=self._fresh_cid(),
             accept_key=accept,
-            cookie=hmac.digest(self._cookie_key, _text(address).encode(), "sha256"),
-            first_sequence=first_sequence,
+            first_sequence=hello.message.sequence,
+            first_number=hello.number,
         )
-        self._handshakes[address] = connection
-        self._strangers.discard(address)
-        patience = self._services.config.timing.dtls_handshake
-        self._services.clock.call_later(patience, self._expire, address, connection)
+        self._handshakes.add(address, connection)
         return connection
 
     def _fresh_cid(self) -> bytes:
@@ -251,18 +273,22 @@ class UdpGateway(asyncio.DatagramProtocol):
     def _advance(self, connection: ServerConnection, data: bytes, address: Address) -> None:
         payloads = connection.receive(data)
         self._flush(connection, address)
+        under_way = self._handshakes.get(address) is connection
+        if under_way and (connection.failed is not None or connection.session is not None):
+            self._handshakes.remove(address)
         if connection.failed is not None:
-            if self._handshakes.get(address) is connection:
-                del self._handshakes[address]
-                self._services.log.add(None, f"{_text(address)} handshake: {connection.failed}")
+            if under_way:
+                self._gave_up(address, connection.failed)
             return
-        if connection.session is not None and self._handshakes.get(address) is connection:
-            del self._handshakes[address]
+        if under_way and connection.session is not None:
             self._open_link(connection, address)
         link = self._by_address.get(address)
         if payloads and link is not None and link.connection is connection:
             link.connection = None
-            self._deliver(link, payloads, address, marked=False)
+            self._deliver(link, payloads, address, newest=True)
+
+    def _gave_up(self, address: Address, why: str) -> None:
+        self._strangers.note("handshakes that failed", _text(address), f"{_text(address)} handshake: {why}")
 
     def _open_link(self, connection: ServerConnection, address: Address) -> None:
         assert connection.session is not None, "only established connections get here"
@@ -272,18 +298,13 @@ class UdpGateway(asyncio.DatagramProtocol):
         self.bind(link)
         link.device_session = self._make_session(link)
         patience = self._services.config.timing.first_message
-        self._services.clock.call_later(patience, self._expect_hello, link)
+        link.deadline = self._services.clock.call_later(patience, self._expect_hello, link)
         if previous is not None and previous.device_id is None and previous.device_session is not None:
             previous.device_session.end("replaced by another handshake", forget=True)
 
     def _flush(self, connection: ServerConnection, address: Address) -> None:
         for datagram in connection.take_output():
             self.send(datagram, address)
-
-    def _expire(self, address: Address, connection: ServerConnection) -> None:
-        if self._handshakes.get(address) is connection:
-            del self._handshakes[address]
-            self._services.log.add(None, f"{_text(address)} handshake not finished in time")
 
     def _expect_hello(self, link: UdpLink) -> None:
         session = link.device_session

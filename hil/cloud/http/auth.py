@@ -12,43 +12,57 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from hil.cloud.http.body import Body, read_body
-from hil.cloud.http.call import Call, basic_user, signed_in
+from hil.cloud.http.body import Body, short_body
+from hil.cloud.http.call import Call, basic_user, log_in, signed_in
 from hil.cloud.http.errors import ApiError, bad_request
 from hil.cloud.http.shapes import iso_time, radio_of
 from hil.cloud.http.state import state_of
-from hil.cloud.state.users import Token, Users
+from hil.cloud.state.users import HARNESS_CLIENT, Token, Users
 from hil.device.platforms import Radio
+
+MAX_LIFETIME = 10 * 365 * 86_400  # seconds; what is longer is a mistake
+MAX_CLIENT = 100  # characters
 
 
 async def issue(request: Request) -> Response:
     """``POST /oauth/token``: a token for a password or a refresh token."""
-    body = await read_body(request)
-    users = state_of(request).cloud.users
-    grants = {"password": _by_password, "refresh_token": _by_refresh_token}
-    grant = grants.get(body.text("grant_type") or "password")
-    if grant is None:
+    body, cloud = await short_body(request), state_of(request).cloud
+    lifetime = _lifetime(body, cloud.clock.time())
+    kind = body.text("grant_type") or "password"
+    if kind == "password":
+        token = await _by_password(request, body, lifetime)
+    elif kind == "refresh_token":
+        token = _by_refresh_token(cloud.users, body, lifetime)
+    else:
         raise ApiError(
-            400, "unsupported_grant_type", f"this cloud knows the grants {' and '.join(grants)} only"
+            400, "unsupported_grant_type", "this cloud knows the grants password and refresh_token only"
         )
-    token = grant(users, body, _lifetime(body, state_of(request).cloud.clock.time()))
-    lifetime = 0 if token.expires_at is None else round(token.expires_at - token.created_at)
+    granted = 0 if token.expires_at is None else round(token.expires_at - token.created_at)
     return JSONResponse(
         {
             "access_token": token.token,
             "token_type": "bearer",
-            "expires_in": lifetime,
+            "expires_in": granted,
             "refresh_token": token.refresh_token,
         },
         headers={"Cache-Control": "no-store"},
     )
 
 
-def _by_password(users: Users, body: Body, lifetime: int | None) -> Token:
-    user = users.authenticate(body.text("username") or "", body.text("password") or "")
+async def _by_password(request: Request, body: Body, lifetime: int | None) -> Token:
+    client = _client(body)
+    user = await log_in(request, body.text("username") or "", body.text("password") or "")
     if user is None:
         raise ApiError(400, "invalid_grant", "User credentials are invalid")
-    return users.issue_token(user, lifetime, client=body.text("client_id") or "hil")
+    return state_of(request).cloud.users.issue_token(user, lifetime, client=client)
+
+
+def _client(body: Body) -> str:
+    """Any OAuth client is taken (fact sheet 0), but none may pass for the harness."""
+    given = body.text("client_id")
+    if given and len(given) > MAX_CLIENT:
+        raise bad_request(f"client_id must have at most {MAX_CLIENT} characters")
+    return given if given and given != HARNESS_CLIENT else "hil"
 
 
 def _by_refresh_token(users: Users, body: Body, lifetime: int | None) -> Token:
@@ -64,17 +78,23 @@ def _lifetime(body: Body, now: float) -> int | None:
         seconds = body.number("expires_in", 0)
         if seconds < 0:
             raise bad_request("expires_in must not be negative")
-        return seconds
+        return _at_most_years(seconds)
     until = body.text("expires_at")
     if until is None:
         return None
     try:
         moment = datetime.fromisoformat(until)
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return _at_most_years(max(1, round(moment.timestamp() - now)))
+    except (ValueError, OverflowError):
         raise bad_request("expires_at must be an ISO 8601 date") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(1, round(moment.timestamp() - now))
+
+
+def _at_most_years(seconds: int) -> int:
+    if seconds > MAX_LIFETIME:
+        raise bad_request(f"a token lasts {MAX_LIFETIME} seconds (ten years) at most, or for ever: 0")
+    return seconds
 
 
 async def current(call: Call) -> Response:
@@ -105,15 +125,14 @@ async def revoke(request: Request) -> Response:
 
 
 async def revoke_all(call: Call) -> Response:
-    """``DELETE /v1/access_tokens``: every token of the caller, this one too."""
-    for token in call.cloud.users.tokens_of(call.user):
-        call.cloud.users.revoke(token.token)
+    """``DELETE /v1/access_tokens``: every token of the caller, this one too, but not the harness's own."""
+    call.cloud.users.revoke_all(call.user)
     return JSONResponse({"ok": True})
 
 
 async def tokens(request: Request) -> Response:
     """``GET /v1/access_tokens`` with name and password."""
-    user = basic_user(request)
+    user = await basic_user(request)
     known = state_of(request).cloud.users.tokens_of(user)
     return JSONResponse(
         [

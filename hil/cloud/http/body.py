@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import parse_qsl
 
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hil.cloud.http.errors import bad_request
 
-_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+#: Of a request that has shown no token yet, not more than this is read, in bytes.
+FIRST_BYTES = 64 * 1024
+_FORM, _MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
+_MAX_TEXT = 1024 * 1024  # bytes of JSON or of a form, and of a field beside an upload
+_MAX_FIELDS = 200
+_MAX_FILES = 100
+_WHOLE = range(-(2**53) + 1, 2**53)  # the numbers that JSON carries unharmed
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]")
 _MAX_FILE_NAME = 100
 
@@ -56,8 +65,10 @@ class Body:
         return value
 
     def flag(self, name: str, default: bool) -> bool:
-        """A yes or no, in JSON or as the words forms use. Raises 400."""
-        value = self.fields.get(name, default)
+        """A yes or no, in JSON or as the words forms use; ``null`` is as good as nothing. Raises 400."""
+        value = self.fields.get(name)
+        if value is None:
+            return default
         if isinstance(value, bool):
             return value
         word = str(value).lower()
@@ -68,22 +79,104 @@ class Body:
         raise bad_request(f"{name} must be true or false, not {word[:20]!r}")
 
     def number(self, name: str, default: int) -> int:
-        """A whole number, in JSON or as text. Raises 400."""
-        value = self.fields.get(name, default)
+        """A whole number, in JSON or as text; ``null`` is as good as nothing. Raises 400."""
+        value = self.fields.get(name)
+        if value is None:
+            return default
         try:
-            return int(value)
+            number = int(value)
         except (TypeError, ValueError):
             raise bad_request(f"{name} must be a whole number") from None
+        if number not in _WHOLE:
+            raise bad_request(f"{name} is out of range")
+        return number
 
 
-async def read_body(request: Request) -> Body:
-    """Parse the body of ``request``; an empty one is an empty :class:`Body`. Raises 400 and 413."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in _FORMS:
-        async with request.form(max_files=100, max_fields=200) as form:
-            return await _from_form(form)
-    raw = await request.body()
-    if not raw.strip() or (kind and not kind.endswith("json")):
+class Incoming:
+    """The body of one request while it comes. Nothing is read until somebody asks."""
+
+    def __init__(self, request: Request) -> None:
+        self._stream = request.stream()
+        self._headers = request.headers
+        self._seen = bytearray()
+        self._ended = False
+        self._body: Body | None = None
+
+    async def first(self) -> bytes:
+        """What comes first, the whole body if it is no longer than :data:`FIRST_BYTES`."""
+        while not self._ended and len(self._seen) < FIRST_BYTES:
+            await self._more()
+        return bytes(self._seen)
+
+    async def parsed(self) -> Body:
+        """All of it, parsed; an empty one is an empty :class:`Body`. Raises 400 and 413. May be asked twice."""
+        if self._body is None:
+            self._body = await self._parse()
+        return self._body
+
+    async def _parse(self) -> Body:
+        kind = _kind(self._headers)
+        if kind == _MULTIPART:
+            return await _from_multipart(self._headers, self._chunks())
+        if kind and kind != _FORM and not kind.endswith("json"):
+            return Body()
+        raw = bytearray()
+        async for chunk in self._chunks():
+            raw += chunk
+            if len(raw) > _MAX_TEXT:
+                raise HTTPException(413, f"more than {_MAX_TEXT} bytes that are no upload")
+        return _from_form(bytes(raw)) if kind == _FORM else _from_json(bytes(raw))
+
+    @property
+    def complete(self) -> bool:
+        """Whether :meth:`first` has been everything."""
+        return self._ended
+
+    async def _chunks(self) -> AsyncGenerator[bytes, None]:
+        while True:
+            if self._seen:
+                chunk, self._seen = bytes(self._seen), bytearray()
+                yield chunk
+            if self._ended:
+                return
+            await self._more()
+
+    async def _more(self) -> None:
+        try:
+            chunk = await anext(self._stream, None)
+        except ClientDisconnect:
+            raise bad_request("the client left before its body had come") from None
+        if chunk is None:
+            self._ended = True
+        else:
+            self._seen += chunk
+
+
+async def short_body(request: Request) -> Body:
+    """The body of a request that nobody must sign. Raises 400, and 413 for more than :data:`FIRST_BYTES`."""
+    incoming = Incoming(request)
+    if len(await incoming.first()) > FIRST_BYTES or not incoming.complete:
+        raise HTTPException(413, f"more than {FIRST_BYTES} bytes", headers={"Connection": "close"})
+    return await incoming.parsed()
+
+
+def is_multipart(headers: Headers) -> bool:
+    """Whether a request of these ``headers`` brings uploads."""
+    return _kind(headers) == _MULTIPART
+
+
+def _kind(headers: Headers) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+class _InMemory(MultiPartParser):
+    """Keeps files off the disk: what a body may hold is bounded, descriptors are scarcer."""
+
+    spool_max_size = 0  # SpooledTemporaryFile: no roll-over
+
+
+def _from_json(raw: bytes) -> Body:
+    if not raw.strip():
         return Body()
     try:
         fields = json.loads(raw)
@@ -91,10 +184,38 @@ async def read_body(request: Request) -> Body:
         raise bad_request("the body is not JSON") from None
     if not isinstance(fields, dict):
         raise bad_request("the body must be a JSON object")
+    try:
+        # What cannot be written again is no JSON that anybody could be answered with: 1e400, half a surrogate pair.
+        json.dumps(fields, allow_nan=False, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise bad_request("the body holds half a surrogate pair, which is no character") from None
+    except ValueError:
+        raise bad_request("the body holds a number that is out of range") from None
     return Body(fields)
 
 
-async def _from_form(form: FormData) -> Body:
+def _from_form(raw: bytes) -> Body:
+    """A form, its text in UTF-8 whether escaped or, as curl sends it, not."""
+    try:
+        return Body(
+            dict(parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS))
+        )
+    except UnicodeDecodeError:
+        raise bad_request("the form is not UTF-8") from None
+    except ValueError:
+        raise bad_request(f"the form has more than {_MAX_FIELDS} fields") from None
+
+
+async def _from_multipart(headers: Headers, chunks: AsyncGenerator[bytes, None]) -> Body:
+    parser = _InMemory(headers, chunks, max_files=_MAX_FILES, max_fields=_MAX_FIELDS, max_part_size=_MAX_TEXT)
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise bad_request(error.message) from None
+    return await _from_parts(form)
+
+
+async def _from_parts(form: FormData) -> Body:
     fields: dict[str, Any] = {}
     uploads = []
     for name, value in form.multi_items():
@@ -102,6 +223,7 @@ async def _from_form(form: FormData) -> Body:
             uploads.append(Upload(name, safe_name(value.filename or ""), await value.read()))
         else:
             fields[name] = value
+    await form.close()
     return Body(fields, tuple(uploads))
 
 
@@ -112,11 +234,16 @@ def safe_name(name: str) -> str:
 
 
 class BodyLimit:
-    """ASGI middleware: a body longer than ``limit`` bytes, announced or chunked, is answered with 413."""
+    """ASGI middleware: a body longer than ``limit`` bytes, announced or chunked, is answered with 413.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    Bodies that together are longer than ``together``, with 503: who sends many at once tries again.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, together: int) -> None:
         self._app = app
         self._limit = limit
+        self._together = together
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         taken = 0
@@ -124,9 +251,20 @@ class BodyLimit:
         async def counted() -> Message:
             nonlocal taken
             message = await receive()
-            taken += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            taken += size
+            self._held += size
             if taken > self._limit:
                 raise HTTPException(413, f"more than {self._limit} bytes", headers={"Connection": "close"})
+            if self._held > self._together:
+                raise HTTPException(
+                    503,
+                    f"bodies of more than {self._together} bytes are on their way together",
+                    headers={"Connection": "close", "Retry-After": "1"},
+                )
             return message
 
-        await self._app(scope, counted, send)
+        try:
+            await self._app(scope, counted, send)
+        finally:
+            self._held -= taken

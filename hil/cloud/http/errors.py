@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
 from hil.cloud.http.state import state_of
+from hil.cloud.state.trouble import StateFailed
 from hil.errors import (
     DeviceOffline,
     DeviceTimeout,
@@ -27,7 +28,9 @@ from hil.errors import (
     WireError,
 )
 
+_MAX_FOUND = 100  # characters
 UNKNOWN_DEVICE = "I didn't recognize that device name or ID"
+OFFLINE = "The device is not connected"
 
 
 class ApiError(Signal):
@@ -66,10 +69,14 @@ def bad_request(description: str) -> ApiError:
 
 def translate(error: HilError, offline_status: int) -> ApiError:
     """The API's answer to an error of the cloud. The hints of the harness stay out of it."""
-    text = f"{error.what} ({error.found})" if error.found else error.what
+    text = _in_words(error)
     match error:
         case DeviceOffline():
-            return ApiError(offline_status, "The device is not connected", error.what)
+            # One generation of clients shows the first, the other the second: each is a sentence of its own.
+            return ApiError(offline_status, OFFLINE, f"{OFFLINE}: {error.what}")
+        case StateFailed():
+            # Which file of the host it is about is not for everybody who asks.
+            return ApiError(503, "service_unavailable", "the cloud cannot store this now; try again later")
         case DeviceTimeout():
             return ApiError(408, "Timed out.", error.what)
         case NotFound():
@@ -82,6 +89,14 @@ def translate(error: HilError, offline_status: int) -> ApiError:
             return ApiError(500, "internal_error", error.what)
 
 
+def _in_words(error: HilError) -> str:
+    """What is wrong and what would be right; of what was found not more than a person reads."""
+    found = error.found if len(error.found) <= _MAX_FOUND else f"{error.found[:_MAX_FOUND]}..."
+    details = [f"expected {error.expected}" if error.expected else "", f"found {found}" if found else ""]
+    told = ", ".join(filter(None, details))
+    return f"{error.what} ({told})" if told else error.what
+
+
 async def _api_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return error.response()
@@ -89,7 +104,7 @@ async def _api_error(_request: Request, error: Exception) -> Response:
 
 async def _cloud_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HilError)
-    return translate(error, state_of(request).options.offline_status).response()
+    return translate(error, state_of(request).cloud.config.policy.offline_status).response()
 
 
 async def _router_error(request: Request, error: Exception) -> Response:
@@ -97,7 +112,7 @@ async def _router_error(request: Request, error: Exception) -> Response:
     what = f"{request.method} {request.url.path}"
     described = {404: f"this cloud has no {what}", 405: f"this cloud has no {what}"}
     description = described.get(error.status_code, error.detail)
-    words = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+    words = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 503: "busy"}
     code = words.get(error.status_code, "bad_request")
     return ApiError(error.status_code, code, description, headers=error.headers).response()
 

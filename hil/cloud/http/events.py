@@ -13,6 +13,7 @@ from hil.cloud.http.errors import ApiError, bad_request
 from hil.cloud.http.stream import EventStream
 
 DEFAULT_TTL = 60  # seconds
+MAX_TTL = 2**24 - 1  # seconds: what devices read (protocol fact sheet 3.4)
 
 
 async def publish(call: Call) -> Response:
@@ -21,10 +22,17 @@ async def publish(call: Call) -> Response:
         owner=call.user.name,
         name=call.body.required("name"),
         data=call.body.text("data") or "",
-        ttl=call.body.number("ttl", DEFAULT_TTL),
+        ttl=_ttl(call),
         private=call.body.flag("private", True),
     )
     return JSONResponse({"ok": True})
+
+
+def _ttl(call: Call) -> int:
+    ttl = call.body.number("ttl", DEFAULT_TTL)
+    if not 0 <= ttl <= MAX_TTL:
+        raise bad_request(f"ttl must be 0 to {MAX_TTL} seconds, not {str(ttl)[:20]}")
+    return ttl
 
 
 async def mine(call: Call) -> Response:

@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING
 
 from hil.cloud.core.api import Api
 from hil.cloud.core.feature import Feature
+from hil.cloud.gateways import descriptors
+from hil.cloud.gateways.accepting import Pool
 from hil.cloud.gateways.listening import listener
+from hil.cloud.state.happenings import Noted
 
 if TYPE_CHECKING:
     from hil.cloud.http.server import Server
+
+
+_STREAMS = 100  # from one address, where the real cloud's limits hold (cloud API fact sheet 5)
 
 
 class HttpApi(Feature):
@@ -41,8 +47,14 @@ class HttpApi(Feature):
         # Imported here: a cloud without HTTP need not load a web framework.
         from hil.cloud.http.app import create_app
         from hil.cloud.http.server import serve
+        from hil.cloud.http.state import HttpOptions
 
-        self._server = await serve(create_app(self.api), *sockets)
+        options = HttpOptions(streams_per_address=_STREAMS if config.limits else 0)
+        pool = Pool("HTTP", descriptors.shares(config).http, self._tell)
+        self._server = await serve(create_app(self.api, options), pool, *sockets)
+
+    def _tell(self, line: str) -> None:
+        self.api.activity.tell(None, Noted(line))
 
     async def close(self) -> None:
         if self._server is not None:

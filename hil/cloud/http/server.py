@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.applications import Starlette
 
+from hil.cloud.gateways.accepting import Acceptor, Pool
+from hil.cloud.http.connection import HttpConnection
 from hil.cloud.http.state import HttpState
 
 _LAST_WORDS = 1  # seconds that answers under way may still take when the server stops
@@ -33,12 +35,17 @@ class _Quiet(uvicorn.Server):
 
 
 class Server:
-    """A running server. ``host`` and ``port`` are where the first of its sockets really listens."""
+    """A running server. ``host`` and ``port`` are where the first of its sockets really listens.
 
-    def __init__(self, app: Starlette, *listeners: socket.socket) -> None:
+    ``pool`` holds its connections. It takes them by an acceptor of ours: uvicorn's server knows no limit that
+    closes a connection before its request has come.
+    """
+
+    def __init__(self, app: Starlette, pool: Pool, *listeners: socket.socket) -> None:
         self.host, self.port = listeners[0].getsockname()[:2]
+        self.pool = pool
         self._app = app
-        self._listeners = list(listeners)
+        self._acceptors = [Acceptor(listener, self._connection, pool) for listener in listeners]
         config = uvicorn.Config(
             app,
             http="h11",
@@ -60,27 +67,38 @@ class Server:
 
     async def start(self) -> None:
         """Serve from now on."""
-        self._running = asyncio.create_task(self._server.serve(self._listeners), name="http server")
+        self._running = asyncio.create_task(self._server.serve([]), name="http server")
         await self._server.listening.wait()
+        for acceptor in self._acceptors:
+            acceptor.start()
 
     async def stop(self) -> None:
         """End event streams, let other answers finish, close everything. May be called twice."""
         if self._running is None:
             return
-        state = self._app.state.hil
-        assert isinstance(state, HttpState)
-        state.streams.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._state.streams.close()
         self._server.should_exit = True
         await asyncio.wait([self._running], timeout=_LAST_WORDS)
-        for connection in tuple(self._server.server_state.connections):
+        for connection in self.pool:
             # A client that stopped reading: nothing can be flushed to it any more.
-            connection.transport.abort()
+            connection.abort()
         await self._running
         self._running = None
 
+    @property
+    def _state(self) -> HttpState:
+        state = self._app.state.hil
+        assert isinstance(state, HttpState)
+        return state
 
-async def serve(app: Starlette, *listeners: socket.socket) -> Server:
+    def _connection(self) -> HttpConnection:
+        return HttpConnection(self._server.config, self._server.server_state, self._state.options, self.pool)
+
+
+async def serve(app: Starlette, pool: Pool, *listeners: socket.socket) -> Server:
     """Serve ``app`` on sockets that listen already, until :meth:`Server.stop`, which closes them."""
-    server = Server(app, *listeners)
+    server = Server(app, pool, *listeners)
     await server.start()
     return server

@@ -15,7 +15,7 @@ from hil.clock import LoopClock, SystemClock, Timer
 from hil.cloud.config import Timing
 from hil.cloud.session.link import Link
 from hil.device.platforms import Transport
-from hil.errors import DeviceOffline, DeviceTimeout
+from hil.errors import CloudError, DeviceOffline, DeviceTimeout
 from hil.wire.coap.message import Message, Type, encode
 from hil.wire.coap.reliability import Retransmitter
 
@@ -113,7 +113,7 @@ class Channel:
         *,
         answered: bool = True,
     ) -> Exchange:
-        """Send ``message`` and follow it. ``on_attempt`` is told of every send, just before it.
+        """Send ``message`` and follow it. ``on_attempt`` is told of every send, just before it, and may forbid it.
 
         ``answered``: a response with the message's token is awaited, not only its acknowledgement.
         """
@@ -121,11 +121,11 @@ class Channel:
             raise DeviceOffline("the device's session has ended")
         token = message.token if answered else b""
         exchange = Exchange(message.mid, token, asyncio.get_running_loop().create_future(), on_attempt)
+        data = encode(message)
+        exchange.attempt()
         self._by_mid[message.mid] = exchange
         if token:
             self._by_token[token] = exchange
-        data = encode(message)
-        exchange.attempt()
         if not self.reliable and message.type is Type.CON:
             self._resend.track(message.mid, data, self.clock.monotonic())
             self._arm()
@@ -194,6 +194,18 @@ class Channel:
         self.closed = True
         self.abandon(error)
 
+    def _counted(self, exchange: Exchange) -> bool:
+        """Count another attempt. False when it cannot be counted: then the message is not sent, now or later."""
+        try:
+            exchange.attempt()
+        except CloudError as error:
+            self._resend.acknowledge(exchange.mid)
+            self._by_mid.pop(exchange.mid, None)
+            self.forget(exchange)
+            exchange.fail(error)
+            return False
+        return True
+
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -206,9 +218,8 @@ class Channel:
         now = self.clock.monotonic()
         for data in self._resend.due(now):
             exchange = self._by_mid.get(int.from_bytes(data[2:4], "big"))
-            if exchange is not None:
-                exchange.attempt()
-            self.link.send(data)
+            if exchange is None or self._counted(exchange):
+                self.link.send(data)
         failed = self._resend.failed(now)
         for mid in failed:
             exchange = self._by_mid.pop(mid, None)

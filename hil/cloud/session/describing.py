@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+from collections.abc import Callable
+from typing import TypeVar
 
 from hil.cloud.session.outbound import answer_to
 from hil.cloud.session.session import DeviceSession
 from hil.cloud.state.devices import application_hash
+from hil.cloud.state.happenings import Measured
 from hil.errors import CloudError, Refused, WireError
 from hil.wire.coap.message import Block, Code, Message, Option, code_text
 from hil.wire.messages import DescribeFlag, VitalId, decode_vitals, describe_request
 
+Told = TypeVar("Told")
 APP_HASH_EVENT = "spark/device/app-hash"
 VITALS_EVENT = "spark/device/diagnostics/update"
 _PARTS = (DescribeFlag.SYSTEM, DescribeFlag.APPLICATION)
@@ -52,15 +56,23 @@ def _take_vitals(session: DeviceSession, payload: bytes) -> None:
     session.services.registry.saw_vitals(session.device.id, payload)
     names = {int(vital): vital.name.lower() for vital in VitalId}
     values = {names.get(vital.id, str(vital.id)): None if vital.failed else vital.value for vital in vitals}
+    session.log(f"told {len(values)} vitals", told=True)
     _announce(session, VITALS_EVENT, json.dumps({"device": values}))
+    _after_this(session, session.tell, Measured(values))
 
 
 def _announce(session: DeviceSession, name: str, data: str) -> None:
-    """An event of the cloud about the device, handed out when the transaction under way is over."""
+    """An event of the cloud about the device, stored now and handed out later."""
     assert session.device is not None, "a Describe comes after the Hello"
     device = session.device
     stored = session.services.bus.record(name, data.encode(), device_id=device.id, owner=device.owner)
-    asyncio.get_running_loop().call_soon(session.hub.distribute, stored)
+    _after_this(session, session.hub.distribute, stored)
+
+
+def _after_this(session: DeviceSession, action: Callable[[Told], None], what: Told) -> None:
+    """Do it when the transaction under way is over: nothing is told that is not stored."""
+    later = asyncio.get_running_loop().call_soon
+    session.services.store.after_commit(lambda: later(action, what))
 
 
 def ask_for_describe(session: DeviceSession) -> None:

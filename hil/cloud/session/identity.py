@@ -57,14 +57,15 @@ def establish(
             platform_id=hello.platform_id,
             public_key=spki,
             owner=device.owner if device else services.config.owner,
-            name=device.name if device else _first_name(hello.platform_id, device_id),
+            name=device.name if device else _first_name(services, hello.platform_id, device_id),
         )
         services.log.add(device_id, "registered on first use")
     return device
 
 
-def _first_name(platform_id: int, device_id: str) -> str:
+def _first_name(services: Services, platform_id: int, device_id: str) -> str:
     try:
-        return f"{by_id(platform_id).name}-{device_id[-6:]}"
+        wanted = f"{by_id(platform_id).name}-{device_id[-6:]}"
     except KeyError:
-        return device_id[-6:]
+        wanted = None
+    return services.registry.free_name(services.config.owner, device_id, wanted)

@@ -22,10 +22,10 @@ from hil.cloud.state.happenings import Published
 from hil.cloud.state.names import device_request
 from hil.cloud.state.payload import readable
 from hil.cloud.state.presence import ContactKind
-from hil.errors import Refused, WireError
+from hil.errors import CloudError, Refused, WireError
 from hil.wire.coap.message import Code, Message, Type, empty_ack
-from hil.wire.messages import Event as WireEvent
 from hil.wire.messages import (
+    LAST_SECOND,
     Kind,
     parse_describe_post,
     parse_event,
@@ -34,6 +34,7 @@ from hil.wire.messages import (
     server_hello,
     time_reply,
 )
+from hil.wire.messages import Event as WireEvent
 from hil.wire.messages.hello import Hello, HelloFlag
 
 CLAIM_CODE_EVENT = "spark/device/claim/code"
@@ -149,7 +150,10 @@ def on_subscribe(session: DeviceSession, message: Message) -> Outcome:
 def on_time(session: DeviceSession, message: Message) -> Outcome:
     """The time, inside the acknowledgement: the only 2.05 a device may ever get."""
     session.log("asks for the time")
-    return Outcome(time_reply(message, int(session.services.clock.time())))
+    now = int(session.services.clock.time())
+    if now > LAST_SECOND:
+        raise CloudError("the cloud's clock is past 2106-02-07, where device time ends")
+    return Outcome(time_reply(message, now))
 
 
 def on_ping(_session: DeviceSession, message: Message) -> Outcome:

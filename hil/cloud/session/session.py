@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,9 +24,10 @@ from hil.cloud.state.devices import Device
 from hil.cloud.state.events import CloudEvent
 from hil.cloud.state.happenings import Happening
 from hil.cloud.state.presence import ContactKind, keep_alive_of
+from hil.cloud.state.trouble import StateFailed
 from hil.device.platforms import Platform, by_id
 from hil.errors import CloudError, DeviceOffline, WireError
-from hil.wire.coap.message import Message, Type, decode, empty_ack, encode
+from hil.wire.coap.message import Code, Message, Type, decode, empty_ack, encode
 from hil.wire.coap.reliability import MISSING, Deduplicator
 from hil.wire.messages import Kind, classify
 from hil.wire.ota.common import OtaSender
@@ -147,13 +149,13 @@ class DeviceSession:
         """The device is here, by a new contact."""
         self.updates_event_seen = False
         if self.device is not None and kind is not ContactKind.HELLO:
-            self.services.registry.saw_resume(self.device.id, self.link.host)
+            with suppress(StateFailed):
+                self.services.registry.saw_resume(self.device.id, self.link.host)
         self.hub.arrived(self, kind)
         self._watch_silence()
 
     def _receive_answer(self, message: Message) -> None:
-        with self.services.store.transaction():
-            self.save()
+        self._save_if_possible()
         if message.type in (Type.ACK, Type.RST):
             self.channel.acknowledge(message)
         if self.updater is not None and self.updater.wants(message):
@@ -167,8 +169,7 @@ class DeviceSession:
     def _receive_request(self, message: Message, kind: Kind) -> None:
         # An update bears repeated messages by itself and gives its own replies.
         if self.updater is not None and self.updater.wants(message):
-            with self.services.store.transaction():
-                self.save()
+            self._save_if_possible()
             self.on_update_message(message)
             return
         if message.type is Type.CON and not self.channel.reliable:
@@ -176,36 +177,63 @@ class DeviceSession:
             if known is not MISSING:
                 self._repeat(message, kind, known)
                 return
-        with self.services.store.transaction():
+        try:
             outcome = self._handle(message, kind)
-            self.save()
+        except StateFailed:
+            self._cannot_store(message, kind)
+            return
         if outcome.reply is not None:
             self._reply(message, outcome.reply)
-        for action in outcome.then:
-            action()
+        self._go_on(outcome)
 
     def _handle(self, message: Message, kind: Kind) -> Outcome:
+        """What a handler wants, committed. What it changed before it refused a message is undone."""
         handler = self._handlers.by_kind.get(kind, self._handlers.other)
         try:
-            return handler(self, message)
+            with self.services.store.transaction():
+                outcome = handler(self, message)
+                self.save()
+                return outcome
+        except StateFailed:
+            raise
         except (WireError, CloudError) as error:
-            self.log(f"{kind.name} refused: {error.what}")
+            with self.services.store.transaction():
+                self.log(f"{kind.name} refused: {error.what}")
+                self.save()
             return Outcome(refusal(message))
+
+    def _cannot_store(self, message: Message, kind: Kind) -> None:
+        """Nothing is acknowledged that is not stored; a ping stores nothing, and its device is here all the same.
+
+        Said by the store; not remembered as answered, so that the device may try the same message again.
+        """
+        answer = empty_ack(message.mid) if kind is Kind.PING else refusal(message, Code.SERVICE_UNAVAILABLE)
+        if answer is not None:
+            self.link.send(encode(answer))
 
     def _repeat(self, message: Message, kind: Kind, known: bytes | None) -> None:
         """The device did not get our acknowledgement: give it again, and let the ledger know."""
         self.log(f"{kind.name} came twice, message {message.mid}")
-        if kind is Kind.TIME:
-            # What was right at the first request is several seconds old by now.
-            outcome = self._handle(message, kind)
-            known = known if outcome.reply is None else encode(outcome.reply)
-        with self.services.store.transaction():
-            counted = self._count_again(message) if kind is Kind.EVENT else Outcome()
-            self.save()
+        try:
+            if kind is Kind.TIME:
+                # What was right at the first request is several seconds old by now.
+                outcome = self._handle(message, kind)
+                known = known if outcome.reply is None else encode(outcome.reply)
+            with self.services.store.transaction():
+                counted = self._count_again(message) if kind is Kind.EVENT else Outcome()
+                self.save()
+        except StateFailed:
+            self._cannot_store(message, kind)
+            return
         if known is not None:
             self.link.send(known)
-        for action in counted.then:
-            action()
+        self._go_on(counted)
+
+    def _go_on(self, outcome: Outcome) -> None:
+        """What follows a message that is acknowledged; what of it cannot be stored is left out."""
+        for action in outcome.then:
+            with suppress(StateFailed):
+                action()
 
     def _count_again(self, message: Message) -> Outcome:
         try:
@@ -239,6 +267,11 @@ class DeviceSession:
         if self.device is not None and not self.closed:
             self.link.save(self.device.id, online=self.online, next_mid=self.channel.mid)
 
+    def _save_if_possible(self) -> None:
+        """Where nothing but the session itself is to be stored: what is there is good for a while yet."""
+        with suppress(StateFailed), self.services.store.transaction():
+            self.save()
+
     def log(self, line: str, *, told: bool = False) -> None:
         """Note a line in the device's log; ``told``: :meth:`tell` says the same."""
         self.services.log.add(self.device.id if self.device else None, line, told=told)
@@ -259,10 +292,10 @@ class DeviceSession:
         self.channel.abandon(DeviceOffline(f"the device went offline: {why}"))
         self.on_gone(why)
         if self.device is not None:
-            self.services.registry.keep_heard(self.device.id)
+            with suppress(StateFailed):
+                self.services.registry.keep_heard(self.device.id)
         self.hub.left(self, why)
-        with self.services.store.transaction():
-            self.save()
+        self._save_if_possible()
 
     def close(self, why: str, *, forget: bool, notify: bool = False) -> None:
         """The session is over. ``forget``: nothing can be resumed; ``notify``: the device is told so."""

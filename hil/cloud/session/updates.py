@@ -7,12 +7,14 @@ trailing space).
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 from hil.clock import Timer
 from hil.cloud.session.session import DeviceSession
 from hil.cloud.state.devices import Device, application_hash
 from hil.cloud.state.happenings import Updated
+from hil.cloud.state.trouble import StateFailed
 from hil.device.modules import Module, ModuleFunction, parse
 from hil.device.platforms import Transport
 from hil.errors import DeviceOffline, Refused, WireError, WrongPlatform
@@ -116,7 +118,8 @@ class Update:
     def _say(self, status: str) -> None:
         device = self.session.device
         assert device is not None, "only a device that said Hello is updated"
-        self.session.services.bus.emit(STATUS_EVENT, status, device_id=device.id, owner=device.owner)
+        with suppress(StateFailed):
+            self.session.services.bus.emit(STATUS_EVENT, status, device_id=device.id, owner=device.owner)
 
     def _tell(self, state: str, detail: str = "") -> None:
         sent, size = self.sender.progress

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
+from hil.cloud.config import Retention
 from hil.cloud.state.activity import Activity
 from hil.cloud.state.happenings import Noted
 from hil.cloud.state.journal import Journal
 from hil.cloud.state.store import Store
-
-KEPT_LINES = 100_000  # of earlier runs
+from hil.cloud.state.trimming import Trim
+from hil.cloud.state.trouble import StateFailed
 
 _SCHEMA = (
     """
@@ -34,14 +36,15 @@ class LogLine:
 
 
 class DeviceLog:
-    """The lines of all devices. Kept in memory for this run and in the store beyond it."""
+    """The lines of all devices: the newest in memory, and in the store as long as ``retention`` says."""
 
-    def __init__(self, store: Store, activity: Activity) -> None:
+    def __init__(self, store: Store, activity: Activity, retention: Retention | None = None) -> None:
+        kept = retention or Retention()
         self._store = store
         self._activity = activity
-        self.journal: Journal[LogLine] = Journal()
+        self.journal: Journal[LogLine] = Journal(kept.journal)
         store.migrate("device_log", _SCHEMA)
-        store.execute("DELETE FROM device_log WHERE id <= (SELECT MAX(id) FROM device_log) - ?", KEPT_LINES)
+        self._trim = Trim(store, "device_log", "at", rows=kept.log_lines, days=kept.days)
 
     def add(self, device_id: str | None, line: str, *, told: bool = False) -> None:
         """Note ``line`` about a device, or about an unknown peer.
@@ -49,9 +52,11 @@ class DeviceLog:
         ``told``: the activity hears of it in an entry of another kind.
         """
         entry = LogLine(self._store.now(), device_id, line)
-        self._store.execute(
-            "INSERT INTO device_log (device_id, at, line) VALUES (?, ?, ?)", device_id, entry.at, line
-        )
+        with suppress(StateFailed):  # a note is not worth a refusal: whoever listens has it all the same
+            self._store.execute(
+                "INSERT INTO device_log (device_id, at, line) VALUES (?, ?, ?)", device_id, entry.at, line
+            )
+            self._trim.added()
         self.journal.append(entry)
         if not told:
             self._activity.tell(device_id, Noted(line))

@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from hil.cloud.config import Retention
 from hil.cloud.state.journal import Journal
 from hil.cloud.state.payload import readable
 from hil.cloud.state.store import Row, Store
+from hil.cloud.state.trimming import Trim
 
 DEFAULT_QUEUE = 1000  # events a slow stream may be behind
-KEPT_IN_MEMORY = 50_000  # of the events of earlier runs, the newest
 
 _SCHEMA = (
     """
@@ -111,19 +112,21 @@ class Subscription(AsyncIterator[CloudEvent]):
 
 
 class EventBus:
-    """Keeps every event and hands it to everyone who may have it.
+    """Keeps events as long as ``retention`` says, and hands each to everyone who may have it.
 
     ``listeners`` are called at once, on the cloud's loop, for every event of every owner.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, retention: Retention | None = None) -> None:
+        kept = retention or Retention()
         self._store = store
         self._streams: list[Subscription] = []
         self.listeners: list[Callable[[CloudEvent], None]] = []
-        self.journal: Journal[CloudEvent] = Journal()
+        self.journal: Journal[CloudEvent] = Journal(kept.journal)
         self.dropped_streams = 0
         store.migrate("events", _SCHEMA)
-        newest = store.query("SELECT * FROM events ORDER BY id DESC LIMIT ?", KEPT_IN_MEMORY)
+        self._trim = Trim(store, "events", "published_at", rows=kept.events, days=kept.days)
+        newest = store.query("SELECT * FROM events ORDER BY id DESC LIMIT ?", kept.journal)
         for row in reversed(newest):
             self.journal.append(_event(row))
 
@@ -173,6 +176,7 @@ class EventBus:
             origin.session if origin else None,
             origin.mid if origin else None,
         )
+        self._trim.added()
         text = readable(raw, content_format)
         return CloudEvent(row_id, name, text, raw, device_id, owner, now, private, ttl, content_format)
 

@@ -6,6 +6,7 @@ no result. Sizes are in bytes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -114,10 +115,26 @@ class Billed:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """A device told its vitals: values by name (protocol fact sheet 3.3), ``None`` where a source failed."""
+
+    kind: ClassVar[str] = "vitals"
+    values: Mapping[str, int | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Noted:
     """A line of a device's log that is none of the others."""
 
     kind: ClassVar[str] = "note"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something is wrong with the cloud itself, or is right again."""
+
+    kind: ClassVar[str] = "trouble"
     text: str
 
 
@@ -132,5 +149,7 @@ Happening = (
     | Updated
     | Elsewhere
     | Billed
+    | Measured
     | Noted
+    | Trouble
 )

@@ -74,6 +74,10 @@ def checked_event(name: str, data: bytes) -> None:
     """Raise ``Refused`` when the API may not publish this (cloud API fact sheet 6)."""
     if not name or len(name.encode()) > MAX_EVENT_NAME:
         raise Refused("not an event name", expected=f"1 to {MAX_EVENT_NAME} bytes", found=repr(name))
+    if any(one.isspace() or not one.isprintable() for one in name):
+        raise Refused(
+            "not an event name", expected="no spaces, line breaks or control characters", found=repr(name)
+        )
     if len(data) > MAX_EVENT_DATA:
         raise Refused("event data too long", expected=f"at most {MAX_EVENT_DATA} bytes", found=str(len(data)))
     if name.startswith(FORBIDDEN_TO_DEVICES):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from hil.cloud.state.journal import Journal
+from hil.cloud.state.journal import KEPT, Journal
 from hil.device.platforms import Platform, Radio, Transport
 from hil.device.releases import version_tuple
 
@@ -43,13 +43,13 @@ class Contact:
 class Presence:
     """The cloud's belief about its devices.
 
-    ``now`` is the time of contacts, in seconds since 1970. ``heard`` counts authenticated messages per device:
-    what "never reached the cloud" is judged by.
+    ``now`` is the time of contacts, in seconds since 1970; the newest ``kept`` of them stay. ``heard`` counts
+    authenticated messages per device: what "never reached the cloud" is judged by.
     """
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, now: Callable[[], float] = time.time, kept: int = KEPT) -> None:
         self._now = now
-        self.contacts: Journal[Contact] = Journal()
+        self.contacts: Journal[Contact] = Journal(kept)
         self._online: set[str] = set()
         self._heard: dict[str, int] = {}
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import secrets
+from dataclasses import fields, replace
+from functools import partial
 
 from hil.cloud.state.devices import Device, parse_hello, parse_system
 from hil.cloud.state.names import device_id_of, is_device_id
@@ -20,6 +22,8 @@ from hil.wire.messages import Subscription
 from hil.wire.messages.description import ApplicationDescribe
 from hil.wire.messages.hello import Hello
 
+MAX_NAME = 64  # characters of a device's name
+MAX_NOTES = 1000  # characters; no source says how many the real cloud takes
 CLAIM_CODE_LENGTH = 63  # characters
 CLAIM_CODE_LIFETIME = 3600.0  # seconds
 
@@ -78,41 +82,53 @@ class Registry:
         """Make a device known, or bring what is known up to date.
 
         ``public_key`` is SPKI DER and replaces the key on file for its transport. Raises ``Refused`` when the
-        key is another device's, ``WireError`` when it is no key.
+        key is another device's or the owner has another device of that name, ``WireError`` when it is no key;
+        then nothing is changed.
         """
         device_id = device_id_of(device_id)
+        self.check(device_id, public_key, owner=owner, name=name)
         with self._store.transaction():
             device = self._devices.get(device_id)
+            self._may_be_undone(device_id)
             if device is None:
-                device = Device(device_id, name or device_id[-6:], owner, platform_id, self._store.now())
+                called = name or self.free_name(owner, device_id)
+                device = Device(device_id, called, owner, platform_id, self._store.now())
                 self._insert(device)
             else:
-                device.owner, device.platform_id = owner, platform_id
-                device.name = name or device.name
-                self._store.execute(
-                    "UPDATE devices SET owner=?, platform_id=?, name=? WHERE id=?",
-                    owner,
-                    platform_id,
-                    device.name,
-                    device_id,
-                )
+                called = name or self.free_name(owner, device_id, device.name)
+                self._set(device, owner=owner, platform_id=platform_id, name=called)
             if public_key is not None:
                 self.set_key(device_id, public_key)
         return device
 
+    def check(
+        self, device_id: str, public_key: bytes | None = None, *, owner: str | None, name: str | None = None
+    ) -> None:
+        """Raise what :meth:`register` would, and change nothing."""
+        device_id = device_id_of(device_id)
+        if public_key is not None:
+            self._check_key(device_id, public_key)
+        if name is not None:
+            self._check_name(device_id, name, owner)
+
     def set_key(self, device_id: str, public_key: bytes) -> Transport:
         """Put a device's public key (SPKI DER) on file and return the transport it is for."""
-        transport = transport_of_key(public_key)
+        transport = self._check_key(device_id, public_key)
         device = self.require(device_id)
-        holder = self._by_key.get(public_key)
-        if holder not in (None, device_id):
-            raise Refused(f"this public key belongs to device {holder}", hint="give each device its own key")
+        self._may_be_undone(device_id)
         self._store.execute(
             "INSERT OR REPLACE INTO device_keys VALUES (?, ?, ?)", device_id, transport.value, public_key
         )
         self._by_key.pop(device.keys.get(transport, b""), None)
         device.keys[transport] = public_key
         self._by_key[public_key] = device_id
+        return transport
+
+    def _check_key(self, device_id: str, public_key: bytes) -> Transport:
+        transport = transport_of_key(public_key)
+        holder = self._by_key.get(public_key)
+        if holder not in (None, device_id):
+            raise Refused(f"this public key belongs to device {holder}", hint="give each device its own key")
         return transport
 
     def key_on_file(self, device_id: str, transport: Transport) -> bytes | None:
@@ -186,7 +202,7 @@ class Registry:
         device = self.require(device_id)
         if device.owner not in (None, owner):
             raise NotOwner
-        self._set(device, owner=owner)
+        self._give(device, owner)
         return device
 
     def unclaim(self, owner: str, device_id: str) -> None:
@@ -195,19 +211,62 @@ class Registry:
         self._set(device, owner=None)
 
     def rename(self, device_id: str, name: str) -> None:
-        """Give a device another name."""
+        """Give a device another name. Raises ``Refused`` for no name at all, and for one that its owner uses."""
+        device = self.require(device_id)
+        self._check_name(device.id, name, device.owner)
+        self._set(device, name=name)
+
+    def free_name(self, owner: str | None, device_id: str, wanted: str | None = None) -> str:
+        """What a device may be called: ``wanted``, or as much of the end of its id as tells it from the others."""
+        ends = [device_id[-length:] for length in (6, 12, len(device_id))]
+        names = ends if wanted is None else [wanted, *ends]
+        return next(
+            (name for name in names if self._holder_of_name(owner, name) in (None, device_id)), ends[-1]
+        )
+
+    def release_name(self, owner: str | None, name: str, device_id: str) -> Device | None:
+        """Have ``name`` free for ``device_id``. Returns the owner's device that had it, which has another now."""
+        holder = self._holder_of_name(owner, name)
+        if holder in (None, device_id):
+            return None
+        device = self.require(holder)
+        ends = holder[-12:] if name == holder[-6:] else holder[-6:]
+        self._set(device, name=self.free_name(owner, holder, ends))
+        return device
+
+    def _check_name(self, device_id: str, name: str, owner: str | None) -> None:
+        """No two devices of one account share a name: whoever asks by name gets one (cloud API fact sheet 2.3)."""
         if not name or len(name) > 64:
             raise Refused("not a device name", expected="1 to 64 characters", found=repr(name))
-        self._set(self.require(device_id), name=name)
+        holder = self._holder_of_name(owner, name)
+        if holder not in (None, device_id):
+            raise Refused(
+                f"device {holder} of the same account is called {name!r} already",
+                hint="choose another name, or rename that device first",
+            )
+
+    def _holder_of_name(self, owner: str | None, name: str) -> str | None:
+        """The owner's device of this name. Devices without an owner may be called as they like."""
+        if owner is None:
+            return None
+        return next((device.id for device in self.of_owner(owner) if device.name == name), None)
+
+    def _give(self, device: Device, owner: str | None) -> None:
+        """Change the owner; a name that the new one uses already is not kept."""
+        self._set(device, owner=owner, name=self.free_name(owner, device.id, device.name))
 
     def set_notes(self, device_id: str, notes: str) -> None:
-        """Replace a device's notes."""
+        """Replace a device's notes. Raises ``Refused`` when they are too long."""
+        if len(notes) > MAX_NOTES:
+            raise Refused("notes too long", expected=f"at most {MAX_NOTES} characters", found=str(len(notes)))
         self._set(self.require(device_id), notes=notes)
 
     def claim_code(self, user: str) -> str:
         """A code that makes the device which sends it belong to ``user``."""
         code = secrets.token_urlsafe(48)[:CLAIM_CODE_LENGTH]
-        self._store.execute("INSERT INTO claim_codes VALUES (?, ?, ?)", code, user, self._store.now())
+        now = self._store.now()
+        self._store.execute("DELETE FROM claim_codes WHERE created_at < ?", now - CLAIM_CODE_LIFETIME)
+        self._store.execute("INSERT INTO claim_codes VALUES (?, ?, ?)", code, user, now)
         return code
 
     def redeem(self, code: str, device_id: str) -> str | None:
@@ -218,7 +277,7 @@ class Registry:
             if row is None:
                 return None
             self._store.execute("DELETE FROM claim_codes WHERE code=?", code)
-            self._set(self.require(device_id), owner=row["user"])
+            self._give(self.require(device_id), row["user"])
         return str(row["user"])
 
     # What the device says
@@ -265,6 +324,7 @@ class Registry:
     def saw_system(self, device_id: str, payload: bytes, content_format: int | None) -> None:
         """A system Describe. Raises ``WireError`` and keeps the old one when it does not parse."""
         device = self.require(device_id)
+        self._may_be_undone(device_id)
         device.system = parse_system(payload, content_format)
         device.times_described += 1
         self._store.execute(
@@ -274,6 +334,7 @@ class Registry:
     def saw_application(self, device_id: str, payload: bytes) -> None:
         """An application Describe. Raises ``WireError`` and keeps the old one when it does not parse."""
         device = self.require(device_id)
+        self._may_be_undone(device_id)
         device.application = ApplicationDescribe.from_json(payload)
         self._store.execute("UPDATE devices SET application=? WHERE id=?", payload, device_id)
 
@@ -284,6 +345,7 @@ class Registry:
     def subscribe(self, device_id: str, wanted: Subscription) -> None:
         """A device's wish for events; a repeated one changes nothing but its flags."""
         device = self.require(device_id)
+        self._may_be_undone(device_id)
         self._store.execute(
             "INSERT OR REPLACE INTO device_subscriptions VALUES (?, ?, ?, ?)",
             device_id,
@@ -297,10 +359,26 @@ class Registry:
 
     def _set(self, device: Device, **values: str | int | float | bytes | None) -> None:
         """Change columns in the store and the same attributes of ``device``."""
+        self._may_be_undone(device.id)
         columns = ", ".join(f"{column}=?" for column in values)
         self._store.execute(f"UPDATE devices SET {columns} WHERE id=?", *values.values(), device.id)
         for attribute, value in values.items():
             setattr(device, attribute, value)
+
+    def _may_be_undone(self, device_id: str) -> None:
+        """Should the transaction under way be undone, the device is in memory what it is in the store."""
+        device = self._devices.get(device_id)
+        before = None if device is None else replace(device, keys=dict(device.keys))
+        self._store.on_rollback(partial(self._restore, device_id, before))
+
+    def _restore(self, device_id: str, before: Device | None) -> None:
+        if before is None:
+            self._devices.pop(device_id, None)
+        else:
+            device = self._devices[device_id]
+            for attribute in fields(Device):
+                setattr(device, attribute.name, getattr(before, attribute.name))
+        self._by_key = {key: one.id for one in self._devices.values() for key in one.keys.values()}
 
 
 def transport_of_key(public_key: bytes) -> Transport:

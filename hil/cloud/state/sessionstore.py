@@ -7,6 +7,7 @@ behind them, and whoever sends stores the session again before the reserve is us
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from hil.cloud.state.store import Store
@@ -66,6 +67,10 @@ class SessionStore:
             online,
             self._store.now(),
         )
+
+    def after_commit(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` once what was saved last is committed."""
+        self._store.after_commit(callback)
 
     def delete(self, device_id: str, name: str) -> None:
         """Forget a session, unless the device has a newer one by now."""

@@ -37,7 +37,7 @@ class DeviceCloud(Verbs, Presences, Registration):
         """Open the state, listen on all ports. Raises ``CloudError`` when a port is taken."""
         super().start()
         self._events = EventLog(self.core.bus.journal, self.mark)
-        self._operations = OperationsView(self.core.feature(Billing).ledger.journal, self.mark)
+        self._operations = OperationsView(self.core.feature(Billing).ledger, self.mark)
         self._events.begin()
         self._operations.begin()
         return self

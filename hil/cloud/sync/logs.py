@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from hil.cloud.billing.ledger import Operation
+from hil.cloud.billing.ledger import Ledger, Operation
 from hil.cloud.state.events import CloudEvent
 from hil.cloud.state.journal import Journal
 from hil.cloud.state.names import DeviceRef, device_id_of
@@ -21,13 +21,18 @@ _SHOWN = 20  # events in the message of a failed expectation
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A moment of one cloud: positions in all its logs. ``at`` in seconds since 1970."""
+    """A moment of one cloud: positions in all its logs. ``at`` in seconds since 1970.
+
+    Positions hold for as long as the cloud runs, and logs keep their newest entries only: to look back to a mark
+    whose entries are gone is an error. ``spent``: Data Operations by kind since the start, which are never gone.
+    """
 
     events: int
     operations: int
     contacts: int
     lines: int
     at: float
+    spent: dict[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -128,16 +133,16 @@ class OperationsView:
 
     actor = "operations"
 
-    def __init__(self, journal: Journal[Operation], mark: Callable[[], Mark]) -> None:
-        self._journal = journal
+    def __init__(self, ledger: Ledger, mark: Callable[[], Mark]) -> None:
+        self._ledger = ledger
+        self._journal = ledger.journal
         self._mark = mark
-        self._start = 0
+        self._start = mark()
 
     def begin(self) -> Mark:
         """What follows belongs to a new test."""
-        mark = self._mark()
-        self._start = mark.operations
-        return mark
+        self._start = self._mark()
+        return self._start
 
     def mark(self) -> Mark:
         """This moment, to look back to."""
@@ -150,12 +155,13 @@ class OperationsView:
     def rows(self, since: Mark | None = None, device: DeviceRef | None = None) -> list[Operation]:
         """One row per billable thing, oldest first."""
         device_id = device_id_of(device) if device is not None else None
-        position = self._start if since is None else since.operations
-        rows = self._journal.since(position)
+        rows = self._journal.since((since or self._start).operations)
         return [row for row in rows if device_id in (None, row.device_id)]
 
     def spent(self, since: Mark | None = None, device: DeviceRef | None = None) -> dict[str, int]:
-        """Data Operations by kind; empty when nothing was spent."""
+        """Data Operations by kind; empty when nothing was spent. Without ``device`` however long ago it began."""
+        if device is None:
+            return dict(Counter(dict(self._ledger.spent)) - Counter((since or self._start).spent))
         total: Counter[str] = Counter()
         for row in self.rows(since, device):
             total[row.kind] += row.count

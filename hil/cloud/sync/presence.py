@@ -60,7 +60,7 @@ class Presences(Running):
     def contacts(self, device: DeviceRef, since: Mark | None = None) -> list[Contact]:
         """The comings and goings of a device, oldest first."""
         device_id = device_id_of(device)
-        position = 0 if since is None else since.contacts
+        position = None if since is None else since.contacts
         known = self.core.services.presence.contacts.since(position)
         return [contact for contact in known if contact.device_id == device_id]
 

@@ -85,12 +85,14 @@ class Running:
         """This moment, in all logs."""
         core = self.core
         services = core.services
+        ledger = core.feature(Billing).ledger
         return Mark(
             events=len(services.bus.journal),
-            operations=len(core.feature(Billing).ledger.journal),
+            operations=len(ledger.journal),
             contacts=len(services.presence.contacts),
             lines=len(services.log.journal),
             at=core.clock.time(),
+            spent=dict(ledger.spent),
         )
 
     def tell(self, device: DeviceRef, what: Happening) -> None:

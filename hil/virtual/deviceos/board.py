@@ -21,6 +21,7 @@ from hil.virtual.cloudclient.client import CloudClient
 from hil.virtual.cloudclient.link import BoardNetwork
 from hil.virtual.deviceos.cdc import NormalMode
 from hil.virtual.deviceos.osystem import CloudConnection, OperatingSystem
+from hil.virtual.deviceos.radio import RadioLink
 from hil.virtual.hardware.bootloader import Bootloader
 from hil.virtual.hardware.factory import TINKER
 from hil.virtual.hardware.loader import Boot
@@ -85,7 +86,9 @@ class VirtualBoard:
         self.machine.ip_address = getattr(network, "address", None)
         self._port = port
         self._library = library or ApplicationLibrary()
-        self._make_cloud = make_cloud or (lambda machine, host: CloudClient(machine, network, host))
+        self._make_cloud = make_cloud or (
+            lambda machine, host: CloudClient(machine, RadioLink(machine, network), host)
+        )
         self._scheduler = scheduler or ThreadScheduler(f"board {spec.slot}", self.machine.clock)
         self._system: OperatingSystem | None = None
         self._start_number = 0

@@ -22,6 +22,7 @@ from hil.virtual.hardware.descriptors import (
     microsoft_compatible_id,
     normal_face,
 )
+from hil.virtual.kernel.linecoding import LineCoding
 from hil.virtual.kernel.usbdevice import TYPE_VENDOR, NoAnswer, SerialFace, Setup, Stall, UsbDevice
 
 DFU_TOUCH_BAUD = 14400
@@ -44,8 +45,8 @@ class BoardSerial(SerialFace):
         self._dtr = False
         self._opening = 0
 
-    def line_coding(self, baud: int) -> None:
-        machine = self._system.machine
+    def line_coding(self, coding: LineCoding) -> None:
+        machine, baud = self._system.machine, coding.baud
         if baud == DFU_TOUCH_BAUD:
             machine.request_reset("dfu_mode", mode="dfu", delay=TOUCH_DELAY)
         elif baud == LISTENING_TOUCH_BAUD and version_tuple(machine.device_os) < _LISTENING_TOUCH_GONE:

@@ -12,8 +12,8 @@ from hil.device.platforms import Radio
 from hil.device.releases import version_tuple
 from hil.virtual.deviceos.control_handlers import diagnostics_json
 from hil.virtual.deviceos.osystem import OperatingSystem
-from hil.virtual.hardware.machine import NETWORK_IN_THE_AIR, Machine
-from hil.virtual.hardware.stored import WifiNetwork
+from hil.virtual.hardware.machine import Machine
+from hil.virtual.hardware.stored import NETWORK_IN_THE_AIR, WifiNetwork
 
 Dialogue = Generator[str, str, None]  # yields prompts, is sent lines
 
@@ -37,7 +37,7 @@ class Console:
         self._keys: dict[str, Callable[[], None]] = {
             "i": self._identity,
             "v": lambda: self._print(f"system firmware version: {self._machine.device_os}\n\r\n"),
-            "m": lambda: self._print(f"Your device MAC address is\r\n{self._machine.mac_address}\r\n"),
+            "m": lambda: self._print(f"Your device MAC address is\r\n{self._mac_address()}\r\n"),
             "s": lambda: self._print(_module_text(self._machine)),
             "d": lambda: self._print(diagnostics_json(system).decode() + "\r\n"),
             "c": lambda: self._print(
@@ -69,6 +69,11 @@ class Console:
             self._print(f"Your device id is {device_id}\r\n")
             return
         self._print("".join(f"{line}\r\n" for line in (f"Device ID: {device_id}", *lines)))
+
+    def _mac_address(self) -> str:
+        """Cellular boards have the command and no address to show (USB fact sheet 3.1)."""
+        wifi = self._machine.platform.radio is Radio.WIFI
+        return self._machine.mac_address if wifi else "00:00:00:00:00:00"
 
     def _properties(self) -> list[str]:
         machine = self._machine

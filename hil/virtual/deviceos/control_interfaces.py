@@ -80,7 +80,7 @@ class InterfaceRequests:
 
     def _radio(self) -> _Interface:
         machine = self._machine
-        up = _Flag.UP | _Flag.LOWER_UP
+        up = _Flag.UP | _Flag.LOWER_UP if machine.on_network else _Flag.UP
         if machine.platform.radio is Radio.CELLULAR:
             flags = up | _Flag.POINT_TO_POINT
             return _Interface(_RADIO_INDEX, "pp3", _PPP, flags, 1500, machine.ip_address, 32)
@@ -92,7 +92,7 @@ class InterfaceRequests:
             _WIFI,
             flags,
             1500,
-            machine.ip_address,
+            machine.ip_address if machine.on_network else None,
             _LINK_PREFIX,
             bytes.fromhex(machine.mac_address.replace(":", "")),
             machine.wifi_network if named else "",

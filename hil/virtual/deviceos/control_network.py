@@ -1,7 +1,7 @@
 """Control requests about the Wi-Fi networks of an Argon: 500 to 507.
 
-Facts: USB fact sheet 4.5 and protocol fact sheet 11.6 (who answers). A virtual radio is a cable: there is one network
-in the air, any other is joined without a look, and joining stores it.
+Facts: USB fact sheet 4.5 and 4.8 (what is stored, what joining does), protocol fact sheet 11.6 (who answers). A virtual
+radio is a cable: there is one network in the air, and it takes any password.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from hil.device.results import Result
 from hil.virtual.deviceos.control import Reply
 from hil.virtual.deviceos.control_cellular import CellularRequests
 from hil.virtual.deviceos.control_interfaces import InterfaceRequests
-from hil.virtual.hardware.machine import NETWORK_IN_THE_AIR, Machine
-from hil.virtual.hardware.stored import WifiNetwork
+from hil.virtual.hardware.machine import Machine
+from hil.virtual.hardware.stored import NETWORK_IN_THE_AIR, WifiNetwork
 
 _SSID_MAX = 32
+_NETWORKS_MAX = 10
 _STORE_ONLY_SINCE = (5, 8, 0)
 _NO_CREDENTIALS, _PASSWORD = 0, 1
 _WPA2, _CHANNEL, _RSSI = 3, 6, -42
@@ -58,9 +59,13 @@ class WifiRequests:
         return known
 
     def _join_new(self, payload: bytes) -> Reply:
+        """Joining stores a network; one that is not there is not stored."""
+        before = list(self._machine.stored.networks)
         reply = self._store(payload)
         if reply.result == 0:
-            self._machine.wifi_network = Fields(payload).text(1)
+            reply = self._join(Fields(payload).text(1))
+            if reply.result != 0:
+                self._keep(before)
         return reply
 
     def _store(self, payload: bytes) -> Reply:
@@ -70,14 +75,19 @@ class WifiRequests:
             return Reply(Result.INVALID_ARGUMENT)
         if credentials.uint(1) not in (_NO_CREDENTIALS, _PASSWORD):
             return Reply(Result.NOT_SUPPORTED)
-        self._keep([*self._others(ssid), WifiNetwork(ssid, fields.uint(3), credentials.text(2))])
+        self._put(WifiNetwork(ssid, fields.uint(3), credentials.text(2)))
         return Reply()
 
     def _join_known(self, payload: bytes) -> Reply:
-        ssid = Fields(payload).text(1)
-        if all(network.ssid != ssid for network in self._machine.stored.networks):
+        return self._join(Fields(payload).text(1))
+
+    def _join(self, ssid: str) -> Reply:
+        """What was joined is first in the list from then on."""
+        known = [network for network in self._machine.stored.networks if network.ssid == ssid]
+        if not known or ssid != NETWORK_IN_THE_AIR:
             return Reply(Result.NOT_FOUND)
-        self._machine.wifi_network = ssid
+        self._keep([*known, *self._others(ssid)])
+        self._machine.associate()
         return Reply()
 
     def _known(self, _payload: bytes) -> Reply:
@@ -88,7 +98,7 @@ class WifiRequests:
         return Reply(data=reply.finish())
 
     def _remove(self, payload: bytes) -> Reply:
-        """A network that is not known is no error."""
+        """A network that is not known is no error; the one in use stays in use until the next start."""
         self._keep(self._others(Fields(payload).text(1)))
         return Reply()
 
@@ -97,6 +107,8 @@ class WifiRequests:
         return Reply()
 
     def _current(self, _payload: bytes) -> Reply:
+        if not self._machine.wifi_network:
+            return Reply(Result.INVALID_STATE)
         reply = Writer().text(1, self._machine.wifi_network).data(2, _BSSID)
         return Reply(data=reply.uint(3, _CHANNEL).signed(4, _RSSI).finish())
 
@@ -106,6 +118,14 @@ class WifiRequests:
 
     def _others(self, ssid: str) -> list[WifiNetwork]:
         return [network for network in self._machine.stored.networks if network.ssid != ssid]
+
+    def _put(self, network: WifiNetwork) -> None:
+        """A known one in its place, a new one at the end, which the last gives up when the list is full."""
+        networks = self._machine.stored.networks
+        if network.ssid in (known.ssid for known in networks):
+            self._keep([network if known.ssid == network.ssid else known for known in networks])
+        else:
+            self._keep([*networks[: _NETWORKS_MAX - 1], network])
 
     def _keep(self, networks: list[WifiNetwork]) -> None:
         self._machine.stored.networks = networks

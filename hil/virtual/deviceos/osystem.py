@@ -79,6 +79,8 @@ class OperatingSystem:
         self.application.start()
         if not self.machine.speaks_its_transport:
             self.machine.log(_NO_TCP)
+        if self._goes_online and self.machine.without_credentials:
+            self.machine.listening = True
         if self.machine.listening:
             self._limit_listening()
         self.cloud.start(auto_connect=self._goes_online and not self.machine.listening)
@@ -115,10 +117,14 @@ class OperatingSystem:
                 self.connect()
 
     def connect(self) -> bool:
-        """Go online. False when this board cannot."""
+        """Go online, or listen for the credentials that this takes. False when this board cannot."""
         if not self.machine.speaks_its_transport:
             self.machine.log(_NO_TCP)
             return False
+        if self.machine.without_credentials:
+            self.start_listening()
+            return True
+        self.machine.associate()
         self.cloud.connect()
         return True
 

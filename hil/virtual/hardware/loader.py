@@ -130,11 +130,26 @@ def boot(platform: Platform, device_os: str, internal: Flash) -> Boot:
 
 
 def inspect_modules(platform: Platform, device_os: str, internal: Flash) -> tuple[ModuleState, ...]:
-    """Every module the board lists: bootloader, system parts, user parts, NCP and radio stack."""
+    """Every module the board lists: bootloader, system parts, user parts, NCP and radio stack.
+
+    A Gen 2 board does not list what ends outside of the place of its kind: a Photon's application in an Electron is
+    no module there (protocol fact sheet 3.3).
+    """
     listed = (*system_slots(platform, device_os), *reversed(user_slots(platform, device_os)))
     found = [state for slot in listed if (state := read_slot(platform, slot, internal)) is not None]
+    if platform.family.generation == 2:
+        found = [state for state in found if _ends_in_its_place(state, listed)]
     found += [ModuleState(slot, None, Validity.ALL) for slot in reported_slots(platform, device_os)]
     return with_dependencies(found)
+
+
+def _ends_in_its_place(state: ModuleState, slots: Sequence[ModuleSlot]) -> bool:
+    module = state.module
+    if module is None:
+        return True
+    end = module.start + module.size - CRC_SIZE
+    places = [slot for slot in slots if (slot.function, slot.index) == (module.function, module.index)]
+    return any(slot.start <= end <= slot.start + slot.max_size for slot in places)
 
 
 def module_at_start(region: bytes) -> bytes | None:

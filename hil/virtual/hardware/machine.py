@@ -28,12 +28,11 @@ from hil.virtual.hardware.loader import (
     module_at_start,
 )
 from hil.virtual.hardware.settings import Settings
-from hil.virtual.hardware.stored import Stored
+from hil.virtual.hardware.stored import NETWORK_IN_THE_AIR, Stored
 from hil.virtual.hardware.update import Updater
 from hil.wire.messages.description import SystemDescribe
 
 _LOG = logging.getLogger(__name__)
-NETWORK_IN_THE_AIR = "hil-rack"  # the one Wi-Fi network that a virtual radio sees
 _LARGEST_APPLICATION = 256 * 1024
 _MODEM = "L0.0.00.00.05.06,A.02.00"
 
@@ -90,7 +89,7 @@ class Machine:
         self.application_refused = False
         self.power: Power | None = None
         self.ip_address: str | None = None
-        self.wifi_network = NETWORK_IN_THE_AIR
+        self.wifi_network = ""
         self.serial_write: Callable[[bytes], None] = _drop
         self.serial_open: Callable[[], bool] = bool
         self._update_applied = False
@@ -122,7 +121,24 @@ class Machine:
         self.boot = boot(self.platform, self.device_os, self.internal)
         self.safe_mode = safe or self.boot.safe_mode
         self.listening = self._listens_once() or listening
+        self.wifi_network = ""
+        self.associate()
         return self.boot
+
+    def associate(self) -> None:
+        """Have the radio join the network that is there, if it knows it. What it has joined it stays in."""
+        if any(known.ssid == NETWORK_IN_THE_AIR for known in self.stored.networks):
+            self.wifi_network = NETWORK_IN_THE_AIR
+
+    @property
+    def without_credentials(self) -> bool:
+        """A Wi-Fi board that knows no network at all: it listens instead of connecting (USB fact sheet 2.1)."""
+        return self.platform.radio is Radio.WIFI and not self.stored.networks
+
+    @property
+    def on_network(self) -> bool:
+        """Whether the radio has a link: always on a cellular board, on a Wi-Fi board once it has joined."""
+        return self.platform.radio is not Radio.WIFI or bool(self.wifi_network)
 
     def refuse_application(self, why: str) -> None:
         """Stay in safe mode: the application cannot run here. The port says why, the module table shows it unmet."""

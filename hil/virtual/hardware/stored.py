@@ -19,6 +19,14 @@ class WifiNetwork:
     password: str = ""
 
 
+NETWORK_IN_THE_AIR = "hil-rack"  # the one Wi-Fi network that a virtual radio sees
+
+
+def _delivered() -> list[WifiNetwork]:
+    """A virtual board comes set up, as a board of a bench is: it knows the network that is there."""
+    return [WifiNetwork(NETWORK_IN_THE_AIR, 3, "the rack's own")]
+
+
 @dataclass(slots=True)
 class AccessPoint:
     """Access point settings of one SIM."""
@@ -31,7 +39,8 @@ class AccessPoint:
 @dataclass(slots=True)
 class Stored:
     """``startup_listening``: listen after the next start. ``access_points`` has the SIMs whose settings are not the
-    defaults, by type (1 internal, 2 external)."""
+    defaults, by type (1 internal, 2 external). ``networks`` are the known Wi-Fi networks, what was joined last first.
+    """
 
     serial_number: str | None = None
     product_id: int = 0
@@ -39,7 +48,7 @@ class Stored:
     startup_listening: bool = False
     ethernet_detection: bool = False
     active_sim: int = 1
-    networks: list[WifiNetwork] = field(default_factory=list)
+    networks: list[WifiNetwork] = field(default_factory=_delivered)
     access_points: dict[int, AccessPoint] = field(default_factory=dict)
 
     @classmethod
@@ -48,12 +57,19 @@ class Stored:
         if not path.exists():
             return cls()
         content = json.loads(path.read_text())
-        networks = [_network(each) for each in content.pop("networks", [])]
+        named = frozenset(content)
+        networks = [_network(each) for each in content.pop("wifi", [])]
+        # Files of an earlier build: those boards were on the rack's network without knowing it.
+        earlier = [_network(each) for each in content.pop("networks", [])]
+        if "wifi" not in named:
+            networks = [*_delivered(), *(each for each in earlier if each.ssid != NETWORK_IN_THE_AIR)]
         points = {int(sim): AccessPoint(**each) for sim, each in content.pop("access_points", {}).items()}
         return cls(**content, networks=networks, access_points=points)
 
     def save(self, path: Path) -> None:
-        write_atomically(path, json.dumps(asdict(self)).encode())
+        content = asdict(self)
+        content["wifi"] = content.pop("networks")
+        write_atomically(path, json.dumps(content).encode())
 
 
 def _network(content: dict[str, object] | list[object]) -> WifiNetwork:

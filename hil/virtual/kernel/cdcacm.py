@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from hil.virtual.kernel.usbconfig import Interface
 
 DRIVER = "cdc_acm"
-_COMMUNICATIONS, _ABSTRACT_CONTROL = 0x02, 0x02
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,5 @@ def functions(interfaces: list[Interface], drivers: dict[int, str]) -> list[Func
     """The serial functions among ``interfaces`` that ``drivers`` gives to cdc_acm."""
     by_number = {one.number: one for one in interfaces if drivers.get(one.number) == DRIVER}
     return [
-        Function(one, by_number.get(one.number + 1))
-        for one in by_number.values()
-        if (one.cls, one.subclass) == (_COMMUNICATIONS, _ABSTRACT_CONTROL)
+        Function(one, by_number.get(one.number + 1)) for one in by_number.values() if one.is_serial_control
     ]

@@ -5,6 +5,7 @@ Pointers in ioctl arguments are followed into the calling process's memory.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -17,7 +18,9 @@ from pathlib import Path
 from hil.virtual.kernel import linux
 from hil.virtual.kernel.attachment import Attachment
 from hil.virtual.kernel.fuse import DirectoryEntry, FuseServer, Inode, Request
-from hil.virtual.kernel.usbfs import UsbFile, Waiting
+from hil.virtual.kernel.usbfs import UsbFile
+from hil.virtual.kernel.usbfs_abi import SI_ASYNCIO
+from hil.virtual.kernel.usbfs_transfers import Waiting
 
 _log = logging.getLogger(__name__)
 
@@ -27,8 +30,8 @@ _FIRST_DEVICE_INODE = 0x10000
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessMemory:
-    """The memory of thread ``pid``'s process."""
+class CallingProcess:
+    """The process of thread ``pid``."""
 
     pid: int
 
@@ -38,11 +41,16 @@ class ProcessMemory:
     def write(self, address: int, data: bytes) -> None:
         linux.write_memory(self.pid, address, data)
 
+    def signal(self, number: int, error: int, address: int) -> None:
+        with contextlib.suppress(OSError):  # it has ended
+            linux.queue_signal(self.pid, number, error, SI_ASYNCIO, address)
+
 
 @dataclass(slots=True)
 class _Open:
     file: UsbFile
     attachment: Attachment
+    inode: int
     wakeup: int | None = None
 
 
@@ -67,7 +75,7 @@ class DevUsb(FuseServer):
         attachment.device.in_ready = lambda endpoint: self._in_ready(attachment, endpoint)
 
     def remove(self, attachment: Attachment) -> None:
-        """Takes the node away; open files stay and say ENODEV."""
+        """Takes the node away; open files stay and say ENODEV, and fstat(2) knows them still."""
         with self._lock:
             self._devices = {inode: one for inode, one in self._devices.items() if one is not attachment}
 
@@ -79,7 +87,9 @@ class DevUsb(FuseServer):
     def inode(self, number: int) -> Inode:
         if number in (_ROOT, _BUS_INODES + self._bus):
             return Inode(number, True)
-        return Inode(number, False, len(self._device(number).descriptors))
+        with self._lock:
+            opened = [one.attachment for one in self._open_files.values() if one.inode == number]
+        return Inode(number, False, len((opened or [self._device(number)])[0].descriptors))
 
     def entries(self, directory: int) -> list[DirectoryEntry]:
         if directory == _ROOT:
@@ -101,7 +111,7 @@ class DevUsb(FuseServer):
         writable = flags & os.O_ACCMODE != os.O_RDONLY
         file = UsbFile(attachment, writable=writable, on_ready=lambda: self._wake(handle))
         with self._lock:
-            self._open_files[handle] = _Open(file, attachment)
+            self._open_files[handle] = _Open(file, attachment, inode)
         return handle
 
     def read(self, handle: int, offset: int, length: int) -> bytes:
@@ -151,7 +161,7 @@ class DevUsb(FuseServer):
         self, request: Request, file: UsbFile, command: int, argument: int, waiting: Waiting
     ) -> None:
         try:
-            result = file.ioctl(command, argument, ProcessMemory(request.pid), waiting)
+            result = file.ioctl(command, argument, CallingProcess(request.pid), waiting)
         except OSError as error:
             result = -(error.errno or errno.EIO)
         except Exception:

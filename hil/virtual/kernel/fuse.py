@@ -12,6 +12,7 @@ import os
 import stat
 import struct
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -27,7 +28,7 @@ _READ_SIZE = 256 * 1024
 _MAX_WRITE = 64 * 1024
 _WORKERS = 4
 _NOTIFY_POLL = 1
-_OPEN_DIRECT_NONSEEKABLE = 1 | 4
+_OPEN_DIRECT = 1
 _FS_BLOCK = 4096
 
 
@@ -37,10 +38,13 @@ class Op(IntEnum):
     LOOKUP = 1
     FORGET = 2
     GETATTR = 3
+    SETATTR = 4
     OPEN = 14
     READ = 15
+    WRITE = 16
     STATFS = 17
     RELEASE = 18
+    FSYNC = 20
     FLUSH = 25
     INIT = 26
     OPENDIR = 27
@@ -66,11 +70,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Inode:
-    """A directory or a file, owned by this process's user."""
+    """A directory or a file, owned by this process's user. ``permissions`` are those of a file."""
 
     number: int
     is_directory: bool
     size: int = 0
+    permissions: int = 0o664
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +91,14 @@ class FuseServer:
         self._mountpoint = mountpoint
         with step("open /dev/fuse"):
             self._fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        self._since = int(time.time())
         self._threads: list[threading.Thread] = []
+        self._under_way: dict[int, int] = {}  # thread: request
         self._handlers: dict[int, Callable[[Request], bytes]] = {
             Op.INIT: self._init,
             Op.LOOKUP: self._lookup,
-            Op.GETATTR: lambda request: (
-                struct.pack("<QII", 0, 0, 0) + self._attributes(self.inode(request.inode))
-            ),
+            Op.GETATTR: self._getattr,
+            Op.SETATTR: self._getattr,  # who opens for writing may cut the file before
             Op.OPENDIR: lambda _request: struct.pack("<QII", 0, 0, 0),
             Op.READDIR: self._readdir,
             Op.STATFS: lambda _request: struct.pack(
@@ -100,6 +106,7 @@ class FuseServer:
             ),
             Op.OPEN: self._open,
             Op.READ: self._read,
+            Op.FSYNC: _not_for_this_file,
             Op.RELEASE: self._release,
             Op.POLL: self._poll,
             Op.FLUSH: lambda _request: b"",
@@ -133,6 +140,10 @@ class FuseServer:
         """Answers by ``reply_ioctl`` or ``reply_error``, now or later."""
         self.reply_error(request.unique, errno.ENOTTY)
 
+    def write(self, request: Request) -> None:
+        """Answers by ``reply_write`` or ``reply_error``, now or later."""
+        self.reply_error(request.unique, errno.EINVAL)
+
     def interrupt(self, unique: int) -> bool:
         """A signal reached the caller of ``unique``. False when that request has not begun."""
         return bool(unique)
@@ -145,7 +156,8 @@ class FuseServer:
         with step(f"mount fuse on {self._mountpoint}"):
             linux.mount("vusb", str(self._mountpoint), "fuse", linux.MS_NOSUID | linux.MS_NODEV, options)
         for number in range(_WORKERS):
-            thread = threading.Thread(target=self._serve, name=f"usbfs-{number}", daemon=True)
+            name = f"{self._mountpoint.name}-{number}"
+            thread = threading.Thread(target=self._serve, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
 
@@ -157,6 +169,11 @@ class FuseServer:
             if thread is not threading.current_thread():
                 thread.join(timeout=1)
 
+    @property
+    def under_way(self) -> frozenset[int]:
+        """The requests that are being answered; one that stays among them keeps its caller from ever ending."""
+        return frozenset(self._under_way.copy().values())
+
     # Answers.
 
     def reply(self, unique: int, body: bytes = b"") -> None:
@@ -167,6 +184,9 @@ class FuseServer:
 
     def reply_ioctl(self, unique: int, result: int) -> None:
         self.reply(unique, struct.pack("<iIII", result, 0, 0, 0))
+
+    def reply_write(self, unique: int, count: int) -> None:
+        self.reply(unique, struct.pack("<II", count, 0))
 
     def notify_poll(self, wakeup: int) -> None:
         """Wakes those who poll the file that ``wakeup`` came with."""
@@ -188,7 +208,9 @@ class FuseServer:
             if not data:
                 return
             _, op, unique, inode, _, _, pid, _ = _HEADER.unpack_from(data)
+            self._under_way[threading.get_ident()] = unique
             self._answer(Request(op, unique, inode, pid, data[_HEADER.size :]))
+            self._under_way.pop(threading.get_ident())
 
     def _answer(self, request: Request) -> None:
         if request.op in (Op.FORGET, Op.BATCH_FORGET):
@@ -198,8 +220,8 @@ class FuseServer:
             if not self.interrupt(target):
                 self.reply_error(request.unique, errno.EAGAIN)
             return
-        if request.op == Op.IOCTL:
-            self.ioctl(request)
+        if request.op in (Op.IOCTL, Op.WRITE):
+            (self.ioctl if request.op == Op.IOCTL else self.write)(request)
             return
         handler = self._handlers.get(request.op)
         if handler is None:
@@ -218,11 +240,27 @@ class FuseServer:
         _, _, readahead, _ = struct.unpack_from("<IIII", request.body)
         return struct.pack("<IIIIHHIIHHI28x", 7, 31, readahead, 0, 16, 12, _MAX_WRITE, 1, 32, 0, 0)
 
+    def _getattr(self, request: Request) -> bytes:
+        return struct.pack("<QII", 0, 0, 0) + self._attributes(self.inode(request.inode))
+
     def _attributes(self, inode: Inode) -> bytes:
-        mode = stat.S_IFDIR | 0o755 if inode.is_directory else stat.S_IFREG | 0o664
+        mode = stat.S_IFDIR | 0o755 if inode.is_directory else stat.S_IFREG | inode.permissions
         owner = os.getuid(), os.getgid()
         return struct.pack(
-            "<6Q10I", inode.number, inode.size, 0, 0, 0, 0, 0, 0, 0, mode, 1, *owner, 0, _FS_BLOCK, 0
+            "<6Q10I",
+            inode.number,
+            inode.size,
+            0,
+            *3 * (self._since,),
+            0,
+            0,
+            0,
+            mode,
+            1,
+            *owner,
+            0,
+            _FS_BLOCK,
+            0,
         )
 
     def _lookup(self, request: Request) -> bytes:
@@ -250,7 +288,7 @@ class FuseServer:
 
     def _open(self, request: Request) -> bytes:
         (flags,) = struct.unpack_from("<I", request.body)
-        return struct.pack("<QII", self.open(request.inode, flags), _OPEN_DIRECT_NONSEEKABLE, 0)
+        return struct.pack("<QII", self.open(request.inode, flags), _OPEN_DIRECT, 0)
 
     def _read(self, request: Request) -> bytes:
         return self.read(*struct.unpack_from("<QQI", request.body))
@@ -263,3 +301,8 @@ class FuseServer:
     def _poll(self, request: Request) -> bytes:
         handle, wakeup = struct.unpack_from("<QQ", request.body)
         return struct.pack("<II", self.poll(handle, wakeup), 0)
+
+
+def _not_for_this_file(_request: Request) -> bytes:
+    """fsync(2), which neither character devices nor sysfs have."""
+    raise OSError(errno.EINVAL, "not for this file")

@@ -1,4 +1,8 @@
-"""Counts opens and closes of files: how the rack learns that somebody opened or closed a tty (inotify(7))."""
+"""Opens and closes of files: how the rack learns who uses a tty, and that nobody has it any more (inotify(7)).
+
+Events alike that follow each other unread become one: whoever counts them learns little, and so a file that is deleted
+is known to be closed by all only when its inode goes.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,26 @@ import ctypes
 import errno
 import os
 import struct
+from enum import Enum
 from pathlib import Path
 
 IN_CLOSE = 0x08 | 0x10
+_IN_IGNORED = 0x8000
 IN_OPEN = 0x20
 _IN_NONBLOCK, _IN_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
 _EVENT = struct.Struct("iIII")
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Change(Enum):
+    """What happened to a file; ``GONE`` when it was deleted and nobody has it open any more."""
+
+    OPENED = 1
+    CLOSED = 2
+    GONE = 3
+
+
+_CHANGES = {IN_OPEN: Change.OPENED, IN_CLOSE: Change.CLOSED, _IN_IGNORED: Change.GONE}
 
 
 class Inotify:
@@ -30,12 +47,8 @@ class Inotify:
             raise OSError(ctypes.get_errno(), f"inotify_add_watch {path}")
         return int(watch)
 
-    def remove(self, watch: int) -> None:
-        """No event of ``watch`` follows those already queued."""
-        _libc.inotify_rm_watch(self.fd, watch)
-
-    def read(self) -> list[tuple[int, bool]]:
-        """(watch, opened) of each open (True) and close (False) since the last call, in order."""
+    def read(self) -> list[tuple[int, Change]]:
+        """Watch and change of each event since the last call, in order. After ``GONE`` the watch is over."""
         try:
             data = os.read(self.fd, 64 * 1024)
         except OSError as error:
@@ -47,8 +60,9 @@ class Inotify:
         while offset < len(data):
             watch, mask, _, length = _EVENT.unpack_from(data, offset)
             offset += _EVENT.size + length
-            if mask & (IN_OPEN | IN_CLOSE):
-                found.append((watch, bool(mask & IN_OPEN)))
+            for bits, change in _CHANGES.items():
+                if mask & bits:
+                    found.append((watch, change))
         return found
 
     def close(self) -> None:

@@ -36,11 +36,12 @@ class Machine:
     ioctl: int
     seccomp: int
     capset: int
+    rt_sigqueueinfo: int
 
 
 _MACHINES = {
-    "x86_64": Machine(0xC000003E, 16, 317, 126),
-    "aarch64": Machine(0xC00000B7, 29, 277, 91),
+    "x86_64": Machine(0xC000003E, 16, 317, 126, 129),
+    "aarch64": Machine(0xC00000B7, 29, 277, 91, 138),
 }
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -141,6 +142,13 @@ def write_memory(pid: int, address: int, data: bytes) -> None:
         _transfer(
             _libc.process_vm_writev, pid, ctypes.create_string_buffer(data, len(data)), address, len(data)
         )
+
+
+def queue_signal(pid: int, number: int, error: int, code: int, address: int) -> None:
+    """Sends ``number`` with ``si_errno``, ``si_code`` (negative) and ``si_addr``. Raises ``OSError``."""
+    information = struct.pack("=iii4xQ", number, error, code, address).ljust(128, b"\0")
+    buffer = ctypes.create_string_buffer(information, len(information))
+    _check(_libc.syscall(machine().rt_sigqueueinfo, pid, number, buffer), "rt_sigqueueinfo")
 
 
 def _transfer(

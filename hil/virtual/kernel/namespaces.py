@@ -138,6 +138,7 @@ def _lay_out_dev(layout: Layout) -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         (dev / name).symlink_to(f"/proc/self/fd/{number}")
     (dev / "bus/usb").mkdir(parents=True)
+    (dev / "char").mkdir()
     with step("mount /dev"):
         linux.mount(str(dev), "/dev", None, linux.MS_BIND | linux.MS_REC)
 

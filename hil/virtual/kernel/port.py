@@ -1,250 +1,203 @@
-"""One USB port: plugging a device in and out, binding drivers, and the events that each step sends.
+"""One USB port: what is plugged into it, and what the kernel makes of that.
 
-Order of events as a real kernel's: the SEQNUMs of the golden events for plugging, usbcore's teardown for unplugging.
+A plug and an unplug are facts of the cable and return at once. The hub's thread looks at the port afterwards, as the
+real one does: it takes away a device that left, waits until a new one sits still, resets and asks it, and only then
+programs hear of it (real kernel fact sheet 1, row 6). With ``timing.AT_ONCE`` all of that happens inside the call.
 """
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
+import errno
+import time
+from dataclasses import dataclass
 from typing import Protocol
 
 from hil.errors import UsageError
-from hil.virtual.kernel import cdcacm, usbnodes
-from hil.virtual.kernel.attachment import Attachment
-from hil.virtual.kernel.cdcacm import Function
-from hil.virtual.kernel.devusb import DevUsb
-from hil.virtual.kernel.sysfs import Sysfs
-from hil.virtual.kernel.tty import Tty
-from hil.virtual.kernel.ttyhub import TtyHub
-from hil.virtual.kernel.uevents import Uevent
-from hil.virtual.kernel.usbconfig import Interface
-from hil.virtual.kernel.usbdevice import UsbDevice, _drop
-from hil.virtual.kernel.usbnodes import Controller, Node, Place
+from hil.virtual.kernel.attachment import Attachment, Way
+from hil.virtual.kernel.devicefiles import DeviceFiles
+from hil.virtual.kernel.enumerated import Bus, Enumerated
+from hil.virtual.kernel.usbdevice import UsbDevice
+from hil.virtual.kernel.usbnodes import Node, Place
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """An event and when udev is through with it: of the events of one plug, low ranks come first."""
+class Hub(Bus, Protocol):
+    """The kernel with the thread that looks after its ports."""
 
-    event: Uevent
-    rank: int
+    def changed(self, port: Port, delay: float = 0.0) -> None:
+        """Have ``port.look`` called, in ``delay`` seconds. Without the lock."""
 
+    def show_device(self, path: str, node: Node | None) -> None:
+        """Have the directory of port ``path`` lead to its device, or to none. With the lock."""
 
-class Bus(Protocol):
-    """What a port needs of the kernel it belongs to. All but ``lock`` is used with the lock held."""
-
-    @property
-    def lock(self) -> threading.RLock: ...
-
-    @property
-    def controller(self) -> Controller: ...
-
-    @property
-    def sysfs(self) -> Sysfs: ...
-
-    @property
-    def usbfs(self) -> DevUsb: ...
-
-    @property
-    def ttys(self) -> TtyHub: ...
-
-    def next_devnum(self) -> int:
-        """The next free device number."""
-
-    def free_devnum(self, number: int) -> None:
-        """Give a device number back."""
-
-    def announce(self, steps: list[Step]) -> None:
-        """Send the events of ``steps``."""
+    def pause(self, seconds: float) -> None:
+        """Let real time pass; ends early when the kernel goes down. Without the lock."""
 
 
-@dataclass(slots=True)
-class _Plugged:
-    """What is on the port."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cable:
+    """One plug of a device: the same device plugged in again hangs on another one."""
 
-    attachment: Attachment
-    place: Place
-    device: Node
-    interfaces: dict[int, Node] = field(default_factory=dict)
-    ttys: dict[int, tuple[Tty, Node]] = field(default_factory=dict)
+    device: UsbDevice
 
 
 class Port:
     """A port of the root hub. ``attach`` and ``detach`` may be called from any thread, also from a device's methods."""
 
-    def __init__(self, kernel: Bus, path: str) -> None:
+    def __init__(self, kernel: Hub, path: str) -> None:
         self.path = path
         self._kernel = kernel
-        self._plugged: _Plugged | None = None
+        self._cable: _Cable | None = None
+        self._unplugged = 0.0  # monotonic seconds
+        self.known: Enumerated | None = None
+        self.disabled = False
+        self._removed: _Cable | None = None
 
     @property
     def attached(self) -> UsbDevice | None:
-        """The device on the port."""
-        plugged = self._plugged
-        return plugged.attachment.device if plugged else None
+        """The device on the port, enumerated or not yet."""
+        cable = self._cable
+        return cable.device if cable else None
+
+    @property
+    def devnum(self) -> int:
+        """The number of the device on the port, 0 for none."""
+        known = self.known
+        return known.attachment.devnum if known else 0
 
     def attach(self, device: UsbDevice) -> None:
-        """Plugs ``device`` in: nodes, sysfs, drivers, tty, then the events. Raises ``UsageError`` on a taken port."""
-        kernel = self._kernel
-        with kernel.lock:
-            if self._plugged is not None:
+        """Plugs ``device`` in. Raises ``UsageError`` on a taken port."""
+        with self._kernel.lock:
+            if self._cable is not None:
                 raise UsageError(f"port {self.path} already has a device", hint="detach it first")
-            place = Place(kernel.controller, self.path, kernel.next_devnum())
-            attachment = Attachment(device, place.devnum, self, kernel.lock)
-            plugged = _Plugged(attachment, place, usbnodes.device_node(device, place))
-            kernel.usbfs.add(attachment)
-            self._plugged = plugged
-            kernel.announce(self._appear(plugged))
-        device.on_attached()
+            self._cable = _Cable(device)
+            settled = self._unplugged + self._kernel.timing.recovery
+        self._kernel.changed(self, max(0.0, settled - time.monotonic()))
 
     def detach(self) -> None:
-        """Pulls the device: transfers and ttys end in errors, then the events. Nothing happens on an empty port.
+        """Pulls the device: from here on it hears and says nothing. Nothing happens on an empty port.
 
         Calls of the device that are under way on other threads may end after this returned.
         """
+        with self._kernel.lock:
+            cable, self._cable = self._cable, None
+            if cable is None:
+                return
+            self._unplugged = time.monotonic()
+            if self.known is not None:
+                self.known.vanish()
+        self._kernel.changed(self)
+        cable.device.on_detached()
+
+    # What the hub's thread does.
+
+    def look(self) -> None:
+        """Brings what programs see in line with what is plugged in."""
         kernel = self._kernel
         with kernel.lock:
-            plugged, self._plugged = self._plugged, None
-            if plugged is None:
+            if self.known is not None and not self.known.attachment.present:
+                self._disconnect(self.known)
+            settled = self._unplugged + kernel.timing.recovery - time.monotonic()
+        if settled > 0:
+            # Other ports come first.
+            kernel.changed(self, settled)
+            return
+        while (cable := self._waiting()) is not None:
+            kernel.pause(kernel.timing.debounce)
+            if self._waiting() is not cable:
+                continue
+            kernel.pause(kernel.timing.enumeration)
+            if self._connect(cable):
+                cable.device.on_attached()
                 return
-            kernel.usbfs.remove(plugged.attachment)
-            plugged.attachment.disconnect()
-            kernel.announce(self._disappear(plugged))
-            kernel.free_devnum(plugged.place.devnum)
-        plugged.attachment.device.on_detached()
 
-    # Plugging.
+    def _waiting(self) -> _Cable | None:
+        """What is plugged in and not enumerated."""
+        with self._kernel.lock:
+            off = self.known is not None or self.disabled or self._cable is self._removed
+            return None if off else self._cable
 
-    def _appear(self, plugged: _Plugged) -> list[Step]:
-        device, sysfs = plugged.attachment.device, self._kernel.sysfs
-        functions = self._functions(plugged)
-        control = {function.control.number: function for function in functions}
-        claimed = {function.data.number for function in functions if function.data}
-        sysfs.add(plugged.device)
-        steps = [Step(plugged.device.event("add"), 0)]
-        for interface in usbnodes.interfaces_of(device):
-            node = usbnodes.interface_node(device, plugged.place, interface)
-            plugged.interfaces[interface.number] = node
-            sysfs.add(node)
-            number = interface.number
-            early = cdcacm.DRIVER if number in claimed else None
-            steps.append(Step(node.event("add", driver=early), 2 if number in control else 1))
-            if number in control:
-                steps += self._bind_function(plugged, control[number])
-            elif driver := device.interface_drivers.get(number):
-                plugged.attachment.holders[number] = driver
-                sysfs.bind(node, driver)
-                steps.append(Step(node.event("bind", driver=driver), 4))
-        sysfs.bind(plugged.device, "usb")
-        steps.append(Step(plugged.device.event("bind", driver="usb"), 6))
-        return steps
+    def _connect(self, cable: _Cable) -> bool:
+        kernel = self._kernel
+        with kernel.lock:
+            if self._cable is not cable:
+                return False
+            place = Place(kernel.controller, self.path, kernel.next_devnum())
+            way = Way(kernel.controller.bus, (int(self.path.rpartition("-")[2]),))
+            attachment = Attachment(cable.device, place.devnum, self, kernel.lock, way)
+            known = self.known = Enumerated(kernel, attachment, place)
+            known.files = DeviceFiles(kernel, known, lambda: self._remove(known))
+            kernel.usbfs.add(attachment)
+            steps = known.appear()
+            kernel.show_device(self.path, known.node)
+            kernel.announce(steps)
+        return True
 
-    def _bind_function(self, plugged: _Plugged, function: Function) -> list[Step]:
-        """cdc_acm takes ``function``: a tty appears. Its data interface shows as bound when it appears itself."""
-        for number in function.numbers:
-            plugged.attachment.holders[number] = cdcacm.DRIVER
-        control = plugged.interfaces[function.control.number]
-        self._kernel.sysfs.bind(control, cdcacm.DRIVER)
-        tty = self._add_tty(plugged, function.control)
-        return [Step(tty, 3), Step(control.event("bind", driver=cdcacm.DRIVER), 5)]
+    def _disconnect(self, known: Enumerated) -> None:
+        kernel = self._kernel
+        self.known = None
+        kernel.show_device(self.path, None)
+        kernel.usbfs.remove(known.attachment)
+        known.attachment.disconnect()
+        kernel.announce(known.leave())
+        kernel.free_devnum(known.place.devnum)
 
-    def _add_tty(self, plugged: _Plugged, interface: Interface) -> Uevent:
-        device = plugged.attachment.device
-        assert device.serial is not None
-        tty = self._kernel.ttys.create(device.serial)
-        node = usbnodes.tty_node(device, plugged.place, interface, tty.path.name, tty.device_number)
-        tty.show()
-        self._kernel.sysfs.add(node)
-        plugged.ttys[interface.number] = tty, node
-        return node.event("add")
+    # What the files of sysfs ask for.
 
-    # Unplugging.
+    def disable(self, disabled: bool) -> None:
+        """A disabled port has no device, whatever is plugged in."""
+        with self._kernel.lock:
+            self.disabled = disabled
+            if disabled and self.known is not None:
+                self._disconnect(self.known)
+        if not disabled:
+            self._kernel.changed(self)
 
-    def _disappear(self, plugged: _Plugged) -> list[Step]:
-        sysfs = self._kernel.sysfs
-        steps = []
-        for number, node in plugged.interfaces.items():
-            steps += self._release_holder(plugged, number)
-            steps.append(Step(node.event("remove"), 0))
-        steps.append(Step(plugged.device.event("unbind"), 0))
-        steps.append(Step(plugged.device.event("remove"), 0))
-        for node in plugged.interfaces.values():
-            sysfs.remove(node)
-        sysfs.remove(plugged.device)
-        return steps
-
-    def _release_holder(self, plugged: _Plugged, number: int) -> list[Step]:
-        holder = plugged.attachment.holders.get(number)
-        function = self._function_of(plugged, number)
-        if holder == cdcacm.DRIVER and function is not None:
-            return self._unbind_function(plugged, function)
-        if holder is None:
-            return []
-        del plugged.attachment.holders[number]
-        node = plugged.interfaces[number]
-        self._kernel.sysfs.bind(node, None)
-        return [Step(node.event("unbind"), 0)]
-
-    def _unbind_function(self, plugged: _Plugged, function: Function) -> list[Step]:
-        tty, tty_node = plugged.ttys.pop(function.control.number)
-        self._kernel.sysfs.remove(tty_node)
-        self._kernel.ttys.remove(tty)
-        if tty_device := plugged.attachment.device.serial:
-            device = plugged.attachment.device
-            tty_device.send = device.serial_to_endpoint if plugged.attachment.connected else _drop
-        steps = [Step(tty_node.event("remove"), 0)]
-        for number in function.numbers:
-            plugged.attachment.holders.pop(number, None)
-            node = plugged.interfaces[number]
-            self._kernel.sysfs.bind(node, None)
-            steps.append(Step(node.event("unbind"), 0))
-        return steps
+    def _remove(self, known: Enumerated) -> None:
+        """The device leaves the bus and stays on its cable; it comes back when it is plugged in again."""
+        with self._kernel.lock:
+            if self.known is known:
+                self._removed = self._cable
+                self._disconnect(known)
 
     # What usbfs asks for (attachment.Bindings).
 
     def unbind_driver(self, attachment: Attachment, interface: int) -> None:
         """A program detaches the kernel's driver."""
-        plugged = self._current(attachment)
-        if plugged is not None:
-            self._kernel.announce(self._release_holder(plugged, interface))
+        if known := self._current(attachment):
+            self._kernel.announce(known.release(interface))
 
     def probe_driver(self, attachment: Attachment, interface: int) -> bool:
-        """A program gives an interface back: cdc_acm takes a function by its control interface if all is free."""
-        plugged = self._current(attachment)
-        function = self._function_of(plugged, interface) if plugged else None
-        if plugged is None or function is None or function.control.number != interface:
-            return False
-        if any(number in attachment.holders for number in function.numbers):
-            return False
-        steps = self._bind_function(plugged, function)
-        if function.data:
-            data = plugged.interfaces[function.data.number]
-            self._kernel.sysfs.bind(data, cdcacm.DRIVER)
-            steps.insert(1, Step(data.event("bind", driver=cdcacm.DRIVER), 4))
+        """A program gives an interface back."""
+        known = self._current(attachment)
+        steps = known.probe(interface) if known else []
         self._kernel.announce(steps)
-        return True
+        return bool(steps)
 
     def show_claim(self, attachment: Attachment, interface: int, claimed: bool) -> None:
-        """usbfs binds to or lets go of an interface."""
-        plugged = self._current(attachment)
-        if plugged is None:
-            return
-        node = plugged.interfaces[interface]
-        driver = "usbfs" if claimed else None
-        self._kernel.sysfs.bind(node, driver)
-        self._kernel.announce([Step(node.event("bind" if claimed else "unbind", driver=driver), 0)])
+        """usbfs binds to or lets go of an interface; the kernel sends no events of that."""
+        if known := self._current(attachment):
+            self._kernel.sysfs.bind(known.interfaces[interface], "usbfs" if claimed else None)
 
-    def _current(self, attachment: Attachment) -> _Plugged | None:
-        plugged = self._plugged
-        return plugged if plugged and plugged.attachment is attachment else None
+    def reset_device(self, attachment: Attachment) -> None:
+        """USBDEVFS_RESET, without the lock: drivers and claims go, the bus is reset, the drivers come back.
 
-    @staticmethod
-    def _functions(plugged: _Plugged) -> list[Function]:
-        device = plugged.attachment.device
-        if device.serial is None:
-            return []
-        return cdcacm.functions(usbnodes.interfaces_of(device), device.interface_drivers)
+        Raises ``OSError`` ENODEV for a device that is not there, before or after.
+        """
+        kernel = self._kernel
+        with kernel.lock:
+            known = self._current(attachment)
+            if known is None:
+                raise OSError(errno.ENODEV, "unplugged")
+            held = sorted(attachment.holders)
+            kernel.announce([step for number in held for step in known.release(number)])
+        kernel.pause(kernel.timing.reset)
+        attachment.device.alternate.clear()
+        attachment.device.reset()
+        with kernel.lock:
+            if self._current(attachment) is None:
+                raise OSError(errno.ENODEV, "unplugged")
+            kernel.announce([step for number in held for step in known.probe(number)])
 
-    def _function_of(self, plugged: _Plugged, number: int) -> Function | None:
-        return next((one for one in self._functions(plugged) if number in one.numbers), None)
+    def _current(self, attachment: Attachment) -> Enumerated | None:
+        known = self.known
+        return known if known and known.attachment is attachment else None

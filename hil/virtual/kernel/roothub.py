@@ -1,4 +1,7 @@
-"""The root hub of the rack's bus: what lsusb and libusb show as ``usb1``, and the switch of each port's power.
+"""The root hub of the rack's bus: what lsusb and libusb show as ``usb1``.
+
+It has no power switching and says so, as most host controllers of today's computers: the rack's power strip is the
+command ``hil rack power``.
 
 Descriptors as Linux's own for a USB 2.0 root hub (drivers/usb/core/hcd.c); hub requests of USB 2.0 chapter 11.24.
 """
@@ -12,20 +15,16 @@ from collections.abc import Callable
 from hil.virtual.kernel.usbdevice import TYPE_CLASS, Setup, Stall, UsbDevice
 
 _HUB_DESCRIPTOR = 0x29
-_GET_STATUS, _CLEAR_FEATURE, _SET_FEATURE, _GET_DESCRIPTOR = 0, 1, 3, 6
-_PORT_POWER = 8
+_GET_STATUS, _GET_DESCRIPTOR = 0, 6
 _CONNECTED, _ENABLED, _POWERED = 0x0001, 0x0002, 0x0100
-_PER_PORT_POWER = 0x0001
+_NO_POWER_SWITCHING, _OVER_CURRENT_PER_PORT = 0x0002, 0x0008
 MOST_PORTS = 31  # USB_MAXCHILDREN of Linux (include/uapi/linux/usb/ch11.h)
 
 
 class RootHub(UsbDevice):
-    """``connected`` says whether a port has a device; ``on_power`` is called when a port's power is switched.
+    """``devnum_on`` says which device a port has, 0 for none. Ports count from 1."""
 
-    Ports count from 1.
-    """
-
-    def __init__(self, ports: int, bus_info: str, connected: Callable[[int], bool]) -> None:
+    def __init__(self, ports: int, bus_info: str, devnum_on: Callable[[int], int]) -> None:
         release = platform.release().split("-")[0]
         device = struct.pack(
             "<BBHBBBBHHHBBBB", 18, 1, 0x0200, 9, 0, 1, 64, 0x1D6B, 0x0002, 0x0601, 3, 2, 1, 1
@@ -36,16 +35,18 @@ class RootHub(UsbDevice):
         super().__init__(device, configuration, strings, interface_drivers={0: "hub"})
         self.speed = "480"
         self.ports = ports
-        self.on_power: Callable[[int, bool], None] = _no_switch
-        self._connected = connected
-        self._powered = dict.fromkeys(range(1, ports + 1), True)
+        self._devnum_on = devnum_on
+
+    def child_on(self, port: int) -> int:
+        return self._devnum_on(port)
 
     def class_or_vendor(self, setup: Setup, data: bytes) -> bytes:
         if setup.type != TYPE_CLASS:
             return super().class_or_vendor(setup, data)
         if setup.b_request == _GET_DESCRIPTOR and setup.w_value >> 8 == _HUB_DESCRIPTOR:
             bitmap = bytes((self.ports // 8 + 1,))
-            body = struct.pack("<BBHBB", _HUB_DESCRIPTOR, self.ports, _PER_PORT_POWER, 10, 0)
+            traits = _NO_POWER_SWITCHING | _OVER_CURRENT_PER_PORT
+            body = struct.pack("<BBHBB", _HUB_DESCRIPTOR, self.ports, traits, 10, 0)
             body += bytes(bitmap[0]) + b"\xff" * bitmap[0]
             return bytes((len(body) + 1,)) + body
         if setup.recipient == 0 and setup.b_request == _GET_STATUS:
@@ -56,20 +57,9 @@ class RootHub(UsbDevice):
 
     def _port_request(self, setup: Setup) -> bytes:
         port = setup.w_index & 0xFF
-        if port not in self._powered:
+        if not 1 <= port <= self.ports:
             raise Stall(f"no port {port}")
         if setup.b_request == _GET_STATUS:
-            status = _POWERED if self._powered[port] else 0
-            if self._connected(port):
-                status |= _CONNECTED | _ENABLED
-            return struct.pack("<HH", status, 0)
-        if setup.w_value == _PORT_POWER and setup.b_request in (_SET_FEATURE, _CLEAR_FEATURE):
-            on = setup.b_request == _SET_FEATURE
-            if self._powered[port] != on:
-                self._powered[port] = on
-                self.on_power(port, on)
-        return b""
-
-
-def _no_switch(_port: int, _on: bool) -> None:
-    """``on_power`` of a hub whose ports nobody switches."""
+            taken = _CONNECTED | _ENABLED if self._devnum_on(port) else 0
+            return struct.pack("<HH", _POWERED | taken, 0)
+        return b""  # features are taken, that of a port's power too, and change nothing

@@ -1,7 +1,8 @@
 """A tty as cdc_acm gives it: a pty of the rack's own devpts, bound to /dev/ttyACMn.
 
-As the real driver: starts at 9600 8N1, cooked, with echo; DTR and RTS go up at the first open and, with HUPCL, down at
-the last close; what the board sends while nobody has the tty open is lost; an unplug hangs it up.
+As the real driver: sends 9600 8N1 when it binds and then what changes; starts cooked, with echo; DTR and RTS go up at
+each open and, with HUPCL, down at the last close; what the board sends while nobody has the tty open is lost; an unplug
+hangs it up.
 Facts: rootless fact sheet 1 step 13; drivers/usb/class/cdc-acm.c.
 """
 
@@ -14,16 +15,28 @@ import struct
 import termios
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hil.virtual.kernel import linux
+from hil.virtual.kernel.linecoding import CFLAG, NOT_A_PTYS, LineCoding
 from hil.virtual.kernel.namespaces import RACK_PTS
 from hil.virtual.kernel.usbdevice import SerialFace
 
+_MODE = 0o660  # of the node
 TIOCM_DTR, TIOCM_RTS, TIOCM_CTS = 0x002, 0x004, 0x020
 _TIOCSPTLCK, _TIOCGPTN = 0x40045431, 0x80045430
 _BACKLOG_LIMIT = 64 * 1024
 _CHUNK = 4096
+_KEPT_AT_FIRST = termios.CS8 | termios.CREAD
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A client's call that is left waiting. ``answer`` takes 0 or an errno; ``waits`` says whether it still does."""
+
+    answer: Callable[[int], None]
+    waits: Callable[[], bool]
 
 
 class Tty:
@@ -38,11 +51,15 @@ class Tty:
         self._backlog = bytearray()
         self._opens = 0
         self._lines = 0
-        self._baud = 9600
-        self.master, self._slave, self.pts = _open_pty()
+        self._coding = LineCoding()
+        self._hung_up = False
+        self._left: list[tuple[Later, int]] = []
+        self.kept_flags = _KEPT_AT_FIRST
+        self.master, self.slave, self.pts = _open_pty()
         self._closed = False
-        _as_fresh_serial_port(self._slave)
-        status = os.fstat(self._slave)
+        _as_fresh_serial_port(self.slave)
+        os.fchmod(self.slave, _MODE)
+        status = os.fstat(self.slave)
         self.key = status.st_dev, status.st_ino
         self.device_number = os.major(status.st_rdev), os.minor(status.st_rdev)
 
@@ -59,7 +76,23 @@ class Tty:
         with self._io:
             self._closed = True
             os.close(self.master)
-            os.close(self._slave)
+            os.close(self.slave)
+            left, self._left = self._left, []
+        for call, number in left:
+            call.answer(number)
+
+    def when_gone(self, call: Later, number: int) -> None:
+        """Leaves ``call`` waiting until the tty goes: then it ends with ``number``, 0 or an errno."""
+        with self._io:
+            self._left = [one for one in self._left if one[0].waits()]
+            if not self._closed:
+                self._left.append((call, number))
+                return
+        call.answer(number)
+
+    def cut(self) -> None:
+        """The board has left, and nobody knows yet: what clients do reaches nobody."""
+        self._face = SerialFace()
 
     # Board to host.
 
@@ -110,14 +143,18 @@ class Tty:
                     return b""
                 raise
 
+    def bound(self) -> None:
+        """The driver has taken the port."""
+        with self._deliver:
+            self._face.set_coding(self._coding)
+
     def opened(self) -> None:
-        """A client opened the tty."""
+        """A client opened the tty: DTR and RTS are sent whether they change or not, but not at B0."""
         with self._deliver:
             with self._io:
                 self._opens += 1
-                first = self._opens == 1
-            if first:
-                self.set_lines(TIOCM_DTR | TIOCM_RTS)
+            if not self._hung_up:
+                self._send_lines(TIOCM_DTR | TIOCM_RTS)
 
     def closed(self) -> None:
         """A client closed the tty."""
@@ -128,21 +165,29 @@ class Tty:
                 last = self._opens == 0 and not self._closed
                 if last:
                     self._backlog.clear()
-                    hang_up = _forget_last_user(self._slave)
+                    hang_up = _forget_last_user(self.slave)
             if last and hang_up:
-                self.set_lines(0)
+                self._send_lines(0)
 
     # Settings, as the ioctls of clients change them.
 
-    def set_baud(self, baud: int) -> None:
-        """SET_LINE_CODING goes out only when the line changes; B0 drops DTR instead."""
+    def set_termios(self, structure: bytes) -> None:
+        """SET_LINE_CODING goes out only when the line changes; B0 drops DTR instead, the next speed raises it."""
+        wanted = LineCoding.of_termios(structure, self._coding)
+        (flags,) = struct.unpack_from("=I", structure, CFLAG)
         with self._deliver:
             self.drain()
-            if baud == 0:
+            self.kept_flags = flags & NOT_A_PTYS
+            if wanted.baud == 0:
+                wanted = replace(wanted, baud=self._coding.baud)
+                self._hung_up = True
                 self.set_lines(self._lines & ~TIOCM_DTR)
-            elif baud != self._baud:
-                self._baud = baud
-                self._face.line_coding(baud)
+            elif self._hung_up:
+                self._hung_up = False
+                self.set_lines(self._lines | TIOCM_DTR)
+            if wanted != self._coding:
+                self._coding = wanted
+                self._face.set_coding(wanted)
 
     @property
     def lines(self) -> int:
@@ -155,8 +200,11 @@ class Tty:
             self.drain()
             lines &= TIOCM_DTR | TIOCM_RTS
             if lines != self._lines:
-                self._lines = lines
-                self._face.modem_lines(bool(lines & TIOCM_DTR), bool(lines & TIOCM_RTS))
+                self._send_lines(lines)
+
+    def _send_lines(self, lines: int) -> None:
+        self._lines = lines
+        self._face.modem_lines(bool(lines & TIOCM_DTR), bool(lines & TIOCM_RTS))
 
 
 def _open_pty() -> tuple[int, int, Path]:

@@ -11,10 +11,8 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 GROUP_KERNEL = 1
 GROUP_UDEV = 2
@@ -22,20 +20,17 @@ _NETLINK_KOBJECT_UEVENT = 15
 _UDEV_MAGIC = 0xFEEDCAFE
 _HEADER_SIZE = 40
 _FIRST_SEQNUM = 1038
-_COMFORTABLE = 64 * 1024  # bytes queued; the default buffer holds 208 KB
-_PATIENCE = 0.5  # seconds
-_CATCH_UP_PAUSE = 0.002
 
 
 @dataclass(frozen=True, slots=True)
 class Uevent:
-    """One event. ``kernel`` holds what the kernel knows, ``udev`` what the rules add (SEQNUM apart)."""
+    """One event. ``kernel`` holds what the kernel knows, ``udev`` and ``tags`` what udevd adds (SEQNUM apart)."""
 
     action: str
     devpath: str
     subsystem: str
     kernel: Mapping[str, str]
-    udev: Mapping[str, str]
+    udev: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
 
     def kernel_properties(self, seqnum: int) -> dict[str, str]:
@@ -83,14 +78,16 @@ def murmur2(data: bytes, seed: int = 0) -> int:
 
 
 class UeventSocket:
-    """Sends events of the rack's network namespace and numbers them."""
+    """Sends events of the rack's network namespace and numbers them.
+
+    It never waits for a listener: one whose buffer is full loses events and is told so (ENOBUFS), as by a real kernel.
+    """
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_KOBJECT_UEVENT)
         self._socket.bind((0, 0))
         self._lock = threading.Lock()
         self._seqnum = _FIRST_SEQNUM
-        self._listeners = Listeners()
 
     def number(self, count: int) -> int:
         """Takes ``count`` sequence numbers and returns the first."""
@@ -112,49 +109,11 @@ class UeventSocket:
         self._socket.close()
 
     def _send(self, message: bytes, group: int) -> None:
-        self._listeners.let_catch_up(group)
         try:
-            self._socket.sendto(message, (0, group))
-        except (ConnectionRefusedError, BlockingIOError):
-            # Nobody listens, or one listener's buffer is full; the kernel loses its own events likewise.
+            self._socket.sendto(message, socket.MSG_DONTWAIT, (0, group))
+        except OSError:
+            # Nobody listens, or a listener's buffer is full; the kernel loses its own events likewise.
             return
-
-
-class Listeners:
-    """Waits for listeners whose buffers fill up, so that a burst of plugging loses no event.
-
-    On a desk a plug takes a hundred times longer than here; buffers are made for that. One that does not read at all
-    is waited for once.
-    """
-
-    def __init__(self, table: Path = Path("/proc/self/net/netlink")) -> None:
-        self._table = table
-        self._stuck: dict[str, int] = {}
-
-    def let_catch_up(self, group: int) -> None:
-        """Returns when every listener of ``group`` has room, or does not read."""
-        deadline = time.monotonic() + _PATIENCE
-        while full := self._full(group):
-            if time.monotonic() > deadline:
-                self._stuck.update(full)
-                return
-            time.sleep(_CATCH_UP_PAUSE)
-
-    def _full(self, group: int) -> dict[str, int]:
-        """Sockets (by inode) with more queued than is comfortable, and how much; those known to be stuck left out."""
-        found = {}
-        for line in self._table.read_text().splitlines()[1:]:
-            words = line.split()
-            queued = int(words[4])
-            member = int(words[3], 16) & (1 << group - 1) != 0
-            if int(words[1]) != _NETLINK_KOBJECT_UEVENT or not member or queued < _COMFORTABLE:
-                continue
-            inode = words[-1]
-            if self._stuck.get(inode) == queued:
-                continue
-            self._stuck.pop(inode, None)
-            found[inode] = queued
-        return found
 
 
 def _strings(properties: Mapping[str, str]) -> bytes:

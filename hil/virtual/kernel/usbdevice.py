@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from hil.errors import Signal
+from hil.virtual.kernel.linecoding import LineCoding
 from hil.virtual.kernel.usbconfig import parse_interfaces
 
 TYPE_MASK = 0x60
@@ -80,9 +81,15 @@ class SerialFace:
 
     def __init__(self) -> None:
         self.send = _drop
+        self.coding = LineCoding()
 
-    def line_coding(self, baud: int) -> None:
-        """The host set the line coding (SET_LINE_CODING); ``baud`` in bit/s."""
+    def set_coding(self, coding: LineCoding) -> None:
+        """SET_LINE_CODING: the host's driver sends it when it binds and whenever the line changes."""
+        self.coding = coding
+        self.line_coding(coding)
+
+    def line_coding(self, coding: LineCoding) -> None:
+        """The host set the line coding."""
 
     def modem_lines(self, dtr: bool, rts: bool) -> None:
         """The host set its control lines (SET_CONTROL_LINE_STATE)."""
@@ -96,12 +103,14 @@ class UsbDevice:
 
     ``device_descriptor`` has 18 bytes, ``configuration_descriptor`` is the whole set with ``wTotalLength``; ``strings``
     maps string index to text. ``interface_drivers`` names the kernel driver that binds to an interface when the device
-    appears (``{0: "cdc_acm", 1: "cdc_acm"}`` for CDC ACM). ``speed`` is in Mbit/s as sysfs writes it.
+    appears (``{0: "cdc_acm", 1: "cdc_acm"}`` for CDC ACM). ``speed`` is in Mbit/s as sysfs writes it;
+    a hub has ``ports``.
     """
 
     device_descriptor: bytes = b""
     configuration_descriptor: bytes = b""
     speed: str = "12"
+    ports: int = 0
 
     def __init__(
         self,
@@ -120,7 +129,6 @@ class UsbDevice:
         self.configuration = 1
         self.alternate: dict[int, int] = {}
         self.in_ready: Callable[[int], None] = _ignore_endpoint
-        self._line_coding = struct.pack("<IBBB", 9600, 0, 0, 8)
         self._serial_out = bytearray()
         self._serial_lock = threading.Lock()
 
@@ -132,6 +140,11 @@ class UsbDevice:
         Raises ``Stall`` to refuse it. The kernel cuts the answer to ``w_length``.
         """
         raise Stall(f"{setup} with {len(data)} bytes")
+
+    def child_on(self, port: int) -> int:
+        """The device number of what is on a hub's ``port``, 0 for nothing."""
+        del port
+        return 0
 
     def on_attached(self) -> None:
         """The device is on the bus: nodes and events are out."""
@@ -237,12 +250,11 @@ class UsbDevice:
 
     def _cdc(self, setup: Setup, data: bytes) -> bytes:
         assert self.serial is not None
-        if setup.b_request == _CDC_SET_LINE_CODING and len(data) >= 7:
-            self._line_coding = data[:7]
-            self.serial.line_coding(int.from_bytes(data[:4], "little"))
+        if setup.b_request == _CDC_SET_LINE_CODING and len(data) >= LineCoding.SIZE:
+            self.serial.set_coding(LineCoding.parse(data))
             return b""
         if setup.b_request == _CDC_GET_LINE_CODING:
-            return self._line_coding
+            return self.serial.coding.encode()
         if setup.b_request == _CDC_SET_CONTROL_LINE_STATE:
             self.serial.modem_lines(bool(setup.w_value & 1), bool(setup.w_value & 2))
             return b""

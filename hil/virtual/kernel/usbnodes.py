@@ -6,16 +6,32 @@ Layout of sysfs as the real usbcore writes it; properties as in the golden event
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from hil.virtual.kernel import udevrules
+from hil.virtual.kernel import udevrules, usbattributes
+from hil.virtual.kernel.control import Control
 from hil.virtual.kernel.udevrules import Identity
 from hil.virtual.kernel.uevents import Uevent
-from hil.virtual.kernel.usbconfig import Endpoint, Interface, first_settings, parse_interfaces
+from hil.virtual.kernel.usbconfig import Interface, first_settings, parse_interfaces
 from hil.virtual.kernel.usbdevice import UsbDevice
 
 USB_MAJOR = 189
-_ENDPOINT_TYPES = ("Control", "Isoc", "Bulk", "Interrupt")
+_XHCI = {
+    "class": "0x0c0330",
+    "vendor": "0x8086",
+    "device": "0xa0ed",
+    "revision": "0x20",
+    "irq": "0",
+    "enable": "1",
+}
+_PORT = {
+    "connect_type": "unknown",
+    "early_stop": "no",
+    "location": "0x00000000",
+    "over_current_count": "0",
+    "quirks": "00000000",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +60,11 @@ class Controller:
 
 @dataclass(slots=True)
 class Node:
-    """One device of sysfs. ``kernel`` and ``udev`` are event properties, ``attributes`` files by name."""
+    """One device of sysfs. ``kernel`` and ``udev`` are event properties, ``attributes`` files by name.
+
+    ``controls`` are files whose writes mean something, ``driven`` those that are there while a driver is bound.
+    ``kept`` are those of ``udev`` that its rules set on every event, an ``unbind`` too.
+    """
 
     name: str
     devpath: str
@@ -56,6 +76,9 @@ class Node:
     links: tuple[str, ...] = ()
     device_number: tuple[int, int] | None = None
     driver: str | None = None
+    controls: dict[str, Control] = field(default_factory=dict)
+    driven: dict[str, bytes] = field(default_factory=dict)
+    kept: tuple[str, ...] = ("ID_PATH", "ID_PATH_TAG")
     appeared: int = field(default_factory=lambda: time.monotonic_ns() // 1000)
 
     @property
@@ -63,19 +86,20 @@ class Node:
         """File name below /run/udev/data."""
         if self.device_number:
             return f"c{self.device_number[0]}:{self.device_number[1]}"
+        if self.subsystem == "net":
+            return f"n{self.kernel['IFINDEX']}"
         return f"+{self.subsystem}:{self.name}"
 
-    def event(self, action: str, *, driver: str | None = None) -> Uevent:
-        """The event ``action`` of this node; ``driver`` is what is bound at that moment."""
+    def event(
+        self, action: str, *, driver: str | None = None, more: Mapping[str, str] | None = None
+    ) -> Uevent:
+        """The kernel's event ``action`` of this node; ``driver`` is what is bound at that moment."""
         kernel = dict(self.kernel)
         if driver:
             kernel = _after(kernel, "DEVTYPE", {"DRIVER": driver})
-        udev = {"USEC_INITIALIZED": str(self.appeared), **self.udev}
-        if self.links:
-            udev["DEVLINKS"] = " ".join(self.links)
-        if self.tags:
-            udev["TAGS"] = udev["CURRENT_TAGS"] = ":" + "".join(f"{tag}:" for tag in self.tags)
-        return Uevent(action, self.devpath, self.subsystem, kernel, udev, self.tags)
+        if action == "unbind":
+            kernel.pop("MODALIAS", None)
+        return Uevent(action, self.devpath, self.subsystem, kernel | dict(more or {}))
 
     def with_device_number(self, number: tuple[int, int]) -> Node:
         """The same node as character device ``number``."""
@@ -112,7 +136,7 @@ def device_node(device: UsbDevice, place: Place) -> Node:
         "usb",
         kernel,
         udevrules.device_properties(identity, descriptors, place.controller.id_path_of(place.port)),
-        _device_attributes(device, identity, place),
+        usbattributes.of_device(device, identity, bus, place.port, place.devnum),
         udevrules.device_tags(identity),
     )
     return node.with_device_number((USB_MAJOR, (bus - 1) * 128 + place.devnum - 1))
@@ -139,7 +163,8 @@ def interface_node(device: UsbDevice, place: Place, interface: Interface) -> Nod
         "usb",
         kernel,
         udevrules.interface_properties(identity, f"{path}:{device.configuration}.{interface.number}"),
-        _interface_attributes(device, identity, interface),
+        usbattributes.of_interface(device, identity, interface),
+        driven=usbattributes.of_function(device, interface) if interface.is_serial_control else {},
     )
 
 
@@ -157,90 +182,59 @@ def tty_node(
         "tty",
         {"DEVNAME": f"/dev/{tty}"},
         udevrules.tty_properties(identity, descriptors, interface, path),
-        {},
+        usbattributes.power(usbattributes.PLAIN_POWER),
         ("systemd",),
         udevrules.tty_links(identity, interface, path),
     )
     return node.with_device_number(number)
 
 
+def controller_node(controller: Controller) -> Node:
+    """The PCI device that the bus hangs on: lsusb names the driver of a root hub by it."""
+    name = controller.devpath.rpartition("/")[2]
+    kernel = {
+        "DRIVER": "xhci_hcd",
+        "PCI_CLASS": "C0330",
+        "PCI_ID": "8086:A0ED",
+        "PCI_SUBSYS_ID": "8086:7270",
+        "PCI_SLOT_NAME": name,
+        "MODALIAS": "pci:v00008086d0000A0EDsv00008086sd00007270bc0Csc03i30",
+    }
+    return Node(
+        name,
+        controller.devpath,
+        "pci",
+        kernel,
+        udevrules.path_properties(controller.id_path),
+        usbattributes.lines(_XHCI),
+    )
+
+
+def network_node(name: str, index: str) -> Node:
+    """An interface of the rack's network."""
+    return Node(
+        name,
+        f"/devices/virtual/net/{name}",
+        "net",
+        {"INTERFACE": name, "IFINDEX": index},
+        {},
+        {},
+        ("systemd",),
+    )
+
+
+def port_node(hub: Node, number: int) -> Node:
+    """A port of the hub whose interface is ``hub``. It belongs to no subsystem, so it has no events."""
+    device = hub.devpath.split("/")[-2]
+    name = f"{device}-port{number}"
+    attributes = usbattributes.lines(_PORT) | usbattributes.power(usbattributes.PLAIN_POWER)
+    attributes["uevent"] = b"DEVTYPE=usb_port\nDRIVER=usb\n"
+    return Node(name, f"{hub.devpath}/{name}", "", {"DEVTYPE": "usb_port"}, {}, attributes)
+
+
 def interfaces_of(device: UsbDevice) -> list[Interface]:
     """The interfaces that appear in sysfs, by number."""
     return first_settings(parse_interfaces(device.configuration_descriptor))
-
-
-def _device_attributes(device: UsbDevice, identity: Identity, place: Place) -> dict[str, bytes]:
-    data, configuration = device.device_descriptor, device.configuration_descriptor
-    power_unit = 2
-    texts = {
-        "authorized": "1",
-        "avoid_reset_quirk": "0",
-        "bConfigurationValue": str(device.configuration),
-        "bDeviceClass": f"{data[4]:02x}",
-        "bDeviceSubClass": f"{data[5]:02x}",
-        "bDeviceProtocol": f"{data[6]:02x}",
-        "bMaxPacketSize0": str(data[7]),
-        "bMaxPower": f"{configuration[8] * power_unit}mA",
-        "bNumConfigurations": str(data[17]),
-        "bNumInterfaces": f"{configuration[4]:2d}",
-        "bcdDevice": f"{identity.revision:04x}",
-        "bmAttributes": f"{configuration[7]:02x}",
-        "busnum": str(place.controller.bus),
-        "configuration": device.strings.get(configuration[6], ""),
-        "devnum": str(place.devnum),
-        "devpath": "0" if place.port.startswith("usb") else place.port.split("-", 1)[1],
-        "idProduct": f"{identity.product_id:04x}",
-        "idVendor": f"{identity.vendor_id:04x}",
-        "ltm_capable": "no",
-        "maxchild": str(getattr(device, "ports", 0)),
-        "quirks": "0x0",
-        "removable": "unknown",
-        "rx_lanes": "1",
-        "tx_lanes": "1",
-        "speed": device.speed,
-        "urbnum": "0",
-        "version": f"{data[3]:2x}.{data[2]:02x}",
-    }
-    strings = {"manufacturer": identity.vendor, "product": identity.model, "serial": identity.serial}
-    texts |= {name: text for name, text in strings.items() if text}
-    found = {name: f"{text}\n".encode() for name, text in texts.items()}
-    found["descriptors"] = data + configuration
-    return found | _endpoint_attributes(Endpoint(0, 0, data[7], 0))
-
-
-def _interface_attributes(device: UsbDevice, identity: Identity, interface: Interface) -> dict[str, bytes]:
-    texts = {
-        "authorized": "1",
-        "bAlternateSetting": f"{interface.alternate:2d}",
-        "bInterfaceClass": f"{interface.cls:02x}",
-        "bInterfaceNumber": f"{interface.number:02x}",
-        "bInterfaceProtocol": f"{interface.protocol:02x}",
-        "bInterfaceSubClass": f"{interface.subclass:02x}",
-        "bNumEndpoints": f"{len(interface.endpoints):02x}",
-        "modalias": udevrules.modalias(identity, interface),
-        "supports_autosuspend": "1",
-    }
-    if interface.string in device.strings:
-        texts["interface"] = device.strings[interface.string]
-    found = {name: f"{text}\n".encode() for name, text in texts.items()}
-    for endpoint in interface.endpoints:
-        found |= _endpoint_attributes(endpoint)
-    return found
-
-
-def _endpoint_attributes(endpoint: Endpoint) -> dict[str, bytes]:
-    direction = "both" if endpoint.type == 0 else "in" if endpoint.is_in else "out"
-    texts = {
-        "bEndpointAddress": f"{endpoint.address:02x}",
-        "bInterval": f"{endpoint.interval:02x}",
-        "bLength": "07",
-        "bmAttributes": f"{endpoint.attributes:02x}",
-        "direction": direction,
-        "interval": f"{endpoint.interval}ms",
-        "type": _ENDPOINT_TYPES[endpoint.type],
-        "wMaxPacketSize": f"{endpoint.max_packet:04x}",
-    }
-    return {f"ep_{endpoint.address:02x}/{name}": f"{text}\n".encode() for name, text in texts.items()}
 
 
 def _after(properties: dict[str, str], key: str, more: dict[str, str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from hil.clock.types import CLOCK_VARIABLE
 from hil.rig.rigfile import ENVIRONMENT, PlannedBoard, RigFile
 from hil.virtual.app.library import ApplicationLibrary
 from hil.virtual.kernel.kernel import VirtualKernel
+from hil.virtual.kernel.timing import REAL
 from hil.virtual.launch.powerstrip import VARIABLE as POWER_VARIABLE
 from hil.virtual.launch.powerstrip import PowerStrip
 
@@ -32,12 +33,13 @@ def board_rack(
     notices: socket.socket | None = None,
     *,
     movable_clock: bool = False,
+    fast: bool = False,
 ) -> Compose:
     """What ``rackprocess.start`` composes for the boards of ``rig``; the flash of each persists below ``state``.
 
     ``mode`` is how the boards start: ``normal``, ``dfu``, ``listening`` or ``safe``. Which cloud each of them dials is
     said on ``notices`` (:mod:`hil.virtual.launch.dialling`). With ``movable_clock`` boards and network are on a clock
-    that can be moved, and what runs in the rack follows it.
+    that can be moved, and what runs in the rack follows it. Plugging takes a real kernel's time unless ``fast``.
     """
 
     @contextlib.contextmanager
@@ -58,6 +60,8 @@ def board_rack(
             plugs = kernel.base / "power.sock"
             strip = PowerStrip(plugs, boards)
             stack.callback(strip.close)
+            if not fast:
+                kernel.take_time(REAL)  # the boards were on the bus before the command comes
             yield {
                 ENVIRONMENT: str(rig.file),
                 "HIL_NETWORK": str(service),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hil.errors import UsageError
 from hil.virtual.kernel import linux
-from hil.virtual.launch import rackprocess, vexec
+from hil.virtual.launch import rackprocess, vexec, watchdog
 from hil.virtual.launch.companion import Companion, keep_open
 from hil.virtual.launch.rackprocess import Compose, RackHandle
 
@@ -24,6 +24,14 @@ _FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, sig
 _FROM_KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
 _SI_USER = 0  # and below: sent by a process; above: by the kernel, for a key
 _LEFTOVER_SECONDS = 2.0
+RACK_LOST = 3
+# Without its rack a command sees errors only: it may end by itself, then it is asked, then it is made to (seconds).
+_ENDING = (
+    (5.0, signal.SIGINT),
+    (25.0, signal.SIGTERM),
+    (25.0, signal.SIGHUP),
+    (30.0, signal.SIGKILL),
+)
 
 
 def run(
@@ -32,14 +40,17 @@ def run(
     *,
     keep: Sequence[int] = (),
     companion: Companion | None = None,
+    silence: int = watchdog.SILENCE,
 ) -> int:
     """Starts a rack, runs ``command`` in it, ends the rack. Returns the exit status (128 + n for signal n).
 
     ``command`` inherits the descriptors ``keep``, and starts when ``companion`` is ready, with the variables it says.
+    When the rack ends first, for one that it did not answer for ``silence`` seconds, the command is told to end; if it
+    waits for that, or ends in success, the status is ``RACK_LOST``.
     """
     refuse_inside()
     linux.adopt_orphans()
-    handle = rackprocess.start(compose)
+    handle = rackprocess.start(compose, silence)
     try:
         if companion is not None:
             os.environ.update(companion.start(handle))
@@ -69,6 +80,8 @@ class _Client:
 
     def __init__(self, handle: RackHandle, command: Sequence[str], keep: Sequence[int]) -> None:
         self._rack: int | None = handle.pid
+        self._lost: float | None = None
+        self._ending = list(_ENDING)
         signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
         sys.stdout.flush()
         sys.stderr.flush()
@@ -78,22 +91,34 @@ class _Client:
             handle.control.close()
             keep_open(keep)
             vexec.become(handle.base, command, launcher)
+        watchdog.tell_command(handle.watch, self._pid)
 
     def wait(self) -> int:
         """Until the command ends; passes signals on meanwhile."""
         while True:
             status = self._look()
             if status is not None:
-                return (
+                code = (
                     os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
                 )
-            information = signal.sigwaitinfo({*_FORWARDED, signal.SIGCHLD})
-            number = information.si_signo
-            if number == signal.SIGCHLD:
+                told = len(self._ending) < len(_ENDING)
+                return RACK_LOST if self._lost is not None and (told or not code) else code
+            information = self._next_signal()
+            if information is None or information.si_signo == signal.SIGCHLD:
                 continue
+            number = information.si_signo
             if number in _FROM_KEYBOARD and information.si_code > _SI_USER:
                 continue  # the terminal told the command itself
             self._send(number)
+
+    def _next_signal(self) -> signal.struct_siginfo | None:
+        """Waits for a signal; without the rack only a moment."""
+        expected = {*_FORWARDED, signal.SIGCHLD}
+        if self._lost is None:
+            return signal.sigwaitinfo(expected)
+        while self._ending and time.monotonic() - self._lost >= self._ending[0][0]:
+            self._send(self._ending.pop(0)[1])
+        return signal.sigtimedwait(expected, 0.2)
 
     def _look(self) -> int | None:
         """The command's wait status once it has ended; stops with it when a job of its own stops."""
@@ -106,6 +131,7 @@ class _Client:
                 return None
             if pid == self._rack and not os.WIFSTOPPED(status):
                 self._rack = None
+                self._lost = time.monotonic()
                 sys.stderr.write("hil rack: the rack ended before its command; its boards are gone\n")
             if pid != self._pid:
                 continue

@@ -22,7 +22,7 @@ from typing import NoReturn
 from hil.errors import HilError, RigError, Signal
 from hil.virtual.kernel import linux, namespaces
 from hil.virtual.kernel.kernel import VirtualKernel
-from hil.virtual.launch import rackbase
+from hil.virtual.launch import rackbase, watchdog
 from hil.virtual.launch.supervisor import Supervisor
 from hil.virtual.launch.vexec import RACK_VARIABLE
 
@@ -43,11 +43,12 @@ class _Stop(Signal):
 
 @dataclass(slots=True)
 class RackHandle:
-    """The launcher's grip on a rack that is up."""
+    """The launcher's grip on a rack that is up. What the launcher has to tell the watchdog goes to ``watch``."""
 
     held: rackbase.Base
     pid: int
     control: socket.socket
+    watch: int
 
     @property
     def base(self) -> Path:
@@ -56,23 +57,44 @@ class RackHandle:
     def stop(self) -> None:
         """Tells the rack to end, waits for it and tidies up behind it."""
         self.control.close()
+        os.close(self.watch)
         reap(self.pid, _STOP_SECONDS + 1)
         self.held.remove()
 
 
-def start(compose: Compose) -> RackHandle:
-    """Forks the rack and waits until it is up. Raises ``RackFailed`` with the rack's own account of what failed."""
+@dataclass(frozen=True, slots=True)
+class _Pulse:
+    """What the rack and its watchdog have of each other and of the launcher."""
+
+    launcher: int
+    reading: int
+    writing: int
+    silence: int
+
+    def begin(self) -> None:
+        """Forks the watchdog, which from here on expects ``watchdog.beat``."""
+        watchdog.start(os.getpid(), self.launcher, self.reading, self.silence)
+        os.close(self.reading)
+
+
+def start(compose: Compose, silence: int = watchdog.SILENCE) -> RackHandle:
+    """Forks the rack and waits until it is up. Raises ``RackFailed`` with the rack's own account of what failed.
+
+    A rack that does not answer for ``silence`` seconds is ended by its watchdog.
+    """
     rackbase.sweep()
     base = rackbase.create()
     ours, theirs = socket.socketpair()
+    watched, watch = os.pipe()
     launcher = os.getpid()
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _run(base, theirs, launcher, compose)
+        _run(base, theirs, _Pulse(launcher, watched, watch, silence), compose)
     theirs.close()
-    handle = RackHandle(base, pid, ours)
+    os.close(watched)
+    handle = RackHandle(base, pid, ours, watch)
     try:
         _await_report(ours)
     except BaseException:
@@ -116,16 +138,18 @@ def _await_report(control: socket.socket) -> None:
         raise RackFailed(report["what"])
 
 
-def _run(base: rackbase.Base, control: socket.socket, launcher: int, compose: Compose) -> NoReturn:
+def _run(base: rackbase.Base, control: socket.socket, pulse: _Pulse, compose: Compose) -> NoReturn:
     """The rack's whole life, in the forked child."""
     status = 1
     try:
         _detach_from_terminal()
+        pulse.begin()
         kernel = VirtualKernel(base.path)
         kernel.enter()
         # Only now: a change of credentials would have cleared it.
         linux.die_with_parent(signal.SIGTERM)
-        if os.getppid() == launcher:
+        if os.getppid() == pulse.launcher:
+            watchdog.beat(kernel, pulse.writing)
             _live(kernel, control, compose)
             base.remove()
         status = 0

@@ -2,7 +2,8 @@
 
 A board offers TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8 on P-256 alone and departs from stock DTLS in five ways
 (protocol fact sheet 2.2), so this is written for it. ``classify`` tells arriving datagrams apart;
-``ServerConnection`` and ``ClientConnection`` run the handshake; ``Session`` protects records and outlives both.
+``Doorkeeper`` asks new clients for a cookie; ``ServerConnection`` and ``ClientConnection`` run the handshake;
+``Session`` protects records and outlives them all.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from hil.wire.dtls.alerts import Alert, HandshakeError
 from hil.wire.dtls.client import ClientConnection
 from hil.wire.dtls.demux import Form, Incoming, classify
+from hil.wire.dtls.doorkeeper import Doorkeeper, ProvedHello
 from hil.wire.dtls.records import ContentType
 from hil.wire.dtls.server import ServerConnection
 from hil.wire.dtls.session import BadRecord, Opened, ResumeForm, Role, Session
@@ -19,10 +21,12 @@ __all__ = [
     "BadRecord",
     "ClientConnection",
     "ContentType",
+    "Doorkeeper",
     "Form",
     "HandshakeError",
     "Incoming",
     "Opened",
+    "ProvedHello",
     "ResumeForm",
     "Role",
     "ServerConnection",

@@ -113,8 +113,8 @@ class ClientConnection(Connection):
     def _take_message(self, message: HandshakeMessage) -> None:
         if self._step == len(_STEPS):
             return
-        first = self._step == 0 and message.sequence == 0
-        if first and message.type == HandshakeType.HELLO_VERIFY_REQUEST:
+        # Asked again, it asks again: its first cookie may have been too old, or another client's.
+        if self._step == 0 and message.type == HandshakeType.HELLO_VERIFY_REQUEST:
             self._transcript = hashlib.sha256()
             self._send_hello(hs.parse_hello_verify_request(message.body))
             return

@@ -26,7 +26,8 @@ from hil.wire.dtls.reassembly import Reassembler
 from hil.wire.dtls.records import ContentType, Record, split_records
 from hil.wire.dtls.session import BadRecord, Session
 
-_MAX_HELD = 8
+_MAX_HELD = 8  # records
+_MAX_HELD_SIZE = 128  # bytes; a Finished has 48
 ECDSA = ec.ECDSA(hashes.SHA256())
 ECDSA_OF_HASH = ec.ECDSA(utils.Prehashed(hashes.SHA256()))
 
@@ -81,7 +82,7 @@ class Connection(ABC):
             self._take_content(record.type, record.fragment, payloads, protected=False)
         elif self._keys is None:
             # Finished overtook the messages that the keys come from.
-            if len(self._held) < _MAX_HELD:
+            if len(self._held) < _MAX_HELD and len(record.fragment) <= _MAX_HELD_SIZE:
                 self._held.append(record)
         else:
             try:
@@ -134,11 +135,10 @@ class Connection(ABC):
         else:
             self._output.append(self._packer.clear_record(ContentType.ALERT, payload))
 
-    def _next_message(self, kind: HandshakeType, body: bytes, *, hashed: bool = True) -> HandshakeMessage:
+    def _next_message(self, kind: HandshakeType, body: bytes) -> HandshakeMessage:
         message = HandshakeMessage(kind, self._message_sequence, body)
         self._message_sequence += 1
-        if hashed:
-            self._transcript.update(message.encode())
+        self._transcript.update(message.encode())
         return message
 
     def _send_flight(self, flight: list[FlightItem]) -> None:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hil.errors import WireError
-from hil.wire.dtls.records import CID_SIZE, HEADER_SIZE, ContentType, split_records, version_fits
+from hil.wire.dtls.handshake_messages import HEADER_SIZE as MESSAGE_HEADER
+from hil.wire.dtls.handshake_messages import RANDOM_SIZE, Fragment, HandshakeType
+from hil.wire.dtls.records import CID_SIZE, HEADER_SIZE, ContentType, version_fits
 
 _DEVICE_ID_SIZE = 12
-_CLIENT_HELLO = 1
-_HELLO_RANDOM = slice(14, 46)  # handshake header, version, then 32 random bytes
-_MESSAGE_SEQUENCE = slice(4, 6)
+_VERSION_SIZE = 2
 _LAST_HELLO = 255  # a real client says hello two or three times
 _CID_AT = 11
 
@@ -35,17 +35,24 @@ class Incoming:
     """A datagram told apart. ``record`` is the datagram with the resume mark undone.
 
     ``device_id`` (12 bytes) comes with ``DEVICE_ID``, ``cid`` (8 bytes) with ``CID`` and ``MOVE``; neither is
-    authentic before the record opens. ``client_random`` comes with a ClientHello: one that differs from the
-    random of a known connection is a new handshake from the same address; ``hello_sequence`` is its message
-    number, above 0 once the client has got a HelloVerifyRequest.
+    authentic before the record opens. ``hello`` comes with a datagram that begins with a ClientHello or a piece
+    of one, together with the ``number`` of its record; its message number is above 0 once the client has got a
+    HelloVerifyRequest.
     """
 
     form: Form
     record: bytes
     device_id: bytes | None = None
     cid: bytes | None = None
-    client_random: bytes | None = None
-    hello_sequence: int = 0
+    hello: Fragment | None = None
+    number: int = 0
+
+    @property
+    def client_random(self) -> bytes | None:
+        """The random of the ClientHello that begins here: another one is another handshake."""
+        start = b"" if self.hello is None or self.hello.offset else self.hello.data
+        random = start[_VERSION_SIZE : _VERSION_SIZE + RANDOM_SIZE]
+        return random if len(random) == RANDOM_SIZE else None
 
 
 def classify(datagram: bytes) -> Incoming:
@@ -73,15 +80,24 @@ def normalise(datagram: bytes) -> bytes:
 
 
 def _handshake(datagram: bytes) -> Incoming:
-    """A datagram in clear, with what identifies a ClientHello when it starts with the start of one."""
-    records = split_records(datagram)
-    hello = records[0].fragment if records and records[0].type == ContentType.HANDSHAKE else b""
-    sequence = int.from_bytes(hello[_MESSAGE_SEQUENCE], "big")
-    if len(hello) < _HELLO_RANDOM.stop or hello[0] != _CLIENT_HELLO or hello[6:9] != b"\x00\x00\x00":
+    """A datagram in clear. Read by hand: anybody may send these, as many as the network carries."""
+    start = HEADER_SIZE + MESSAGE_HEADER
+    size = int.from_bytes(datagram[22:start], "big")
+    end = HEADER_SIZE + int.from_bytes(datagram[11:HEADER_SIZE], "big")
+    if datagram[0] != ContentType.HANDSHAKE or not start + size <= end <= len(datagram):
         return Incoming(Form.HANDSHAKE, datagram)
-    if sequence > _LAST_HELLO:
+    hello = Fragment(
+        datagram[HEADER_SIZE],
+        int.from_bytes(datagram[14:17], "big"),
+        int.from_bytes(datagram[17:19], "big"),
+        int.from_bytes(datagram[19:22], "big"),
+        datagram[start : start + size],
+    )
+    fits = hello.offset + size <= hello.length and hello.sequence <= _LAST_HELLO
+    if hello.type != HandshakeType.CLIENT_HELLO or not fits:
         return Incoming(Form.HANDSHAKE, datagram)
-    return Incoming(Form.HANDSHAKE, datagram, client_random=hello[_HELLO_RANDOM], hello_sequence=sequence)
+    number = int.from_bytes(datagram[5:11], "big")
+    return Incoming(Form.HANDSHAKE, datagram, hello=hello, number=number)
 
 
 def _with_device_id(datagram: bytes) -> Incoming:

@@ -1,7 +1,8 @@
 """The cloud's end of the DTLS handshake.
 
 Facts: protocol fact sheet 2.2 (the five obligations) and 2.4 (flights). No Certificate is sent; both certificate
-types are echoed; the client's key is asked for; a CID goes only to clients that offer the extension.
+types are echoed; the client's key is asked for; a CID goes only to clients that offer the extension. Cookies come
+before all this, see ``Doorkeeper``.
 """
 
 from __future__ import annotations
@@ -24,9 +25,7 @@ from hil.wire.dtls.reader import Reader
 from hil.wire.dtls.records import CID_SIZE
 from hil.wire.dtls.session import Role, Secrets, Session
 
-_COOKIE_SIZE = 32
 _SESSION_ID_SIZE = 32
-_LATER_NUMBER = 1 << 16  # beyond the records of any handshake that was begun before
 _STEPS = (
     HandshakeType.CLIENT_HELLO,
     HandshakeType.CERTIFICATE,
@@ -44,9 +43,8 @@ class ServerConnection(Connection):
     repeats its flight when the client repeats its own. Keep feeding ``receive`` as long as the connection
     lives; a client that starts anew needs a new object (see ``classify(...).client_random``).
 
-    A ``cookie`` that stays the same for one client address lets a client go on whose handshake was forgotten
-    half-way (the cloud was restarted), or that reads an answer to its last try: pass its
-    ``classify(...).hello_sequence`` as ``first_sequence``. Without ``cookie`` it is random.
+    The first datagram is the client's hello. For one that comes with a cookie, ``first_sequence`` is the number
+    of that message and ``first_number`` that of its record: the ServerHello takes both over (RFC 6347 4.2.1).
     """
 
     def __init__(
@@ -55,9 +53,8 @@ class ServerConnection(Connection):
         *,
         cid: bytes,
         accept_key: Callable[[bytes], bool],
-        cookies: bool = True,
-        cookie: bytes = b"",
         first_sequence: int = 0,
+        first_number: int = 0,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         if len(cid) != CID_SIZE:
@@ -66,13 +63,9 @@ class ServerConnection(Connection):
         self._key = key
         self._cid = cid
         self._accept_key = accept_key
-        self._cookies = cookies
         self._random = random
-        self._cookie = cookie
-        if first_sequence:
-            self._message_sequence = self._reassembler.next_sequence = first_sequence
-            # The client drops records whose numbers it has seen in its handshake with the forgotten object.
-            self._packer = FlightPacker(_LATER_NUMBER)
+        self._message_sequence = self._reassembler.next_sequence = first_sequence
+        self._packer = FlightPacker(first_number)
         self._step = 0
         self._flight_answers = -1  # sequence of the client message that the last flight answers
         self._master = b""
@@ -113,20 +106,9 @@ class ServerConnection(Connection):
         _check_offer(hello)
         self._hello = hello
         self._flight_answers = message.sequence
-        if self._cookies and not self._has_cookie(hello):
-            return
         self._transcript.update(message.encode())
         self._step += 1
         self._answer_hello(hello)
-
-    def _has_cookie(self, hello: ClientHello) -> bool:
-        """Whether the client has shown that it gets our datagrams; else it is asked to."""
-        self._cookie = self._cookie or self._random(_COOKIE_SIZE)
-        if hmac.compare_digest(hello.cookie, self._cookie):
-            return True
-        body = hs.hello_verify_request(self._cookie)
-        self._send_flight([self._next_message(HandshakeType.HELLO_VERIFY_REQUEST, body, hashed=False)])
-        return False
 
     def _answer_hello(self, hello: ClientHello) -> None:
         cid = None if hello.connection_id() is None else self._cid

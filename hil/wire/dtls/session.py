@@ -100,6 +100,12 @@ class Session:
         return f"CLIENT_RANDOM {self._secrets.client_random.hex()} {self._secrets.master.hex()}"
 
     @property
+    def newest(self) -> int:
+        """Number of the newest authentic record, -1 before the first: only a newer one may move the peer's
+        address (RFC 9146 6)."""
+        return self._window.newest
+
+    @property
     def write_sequence(self) -> int:
         """Sequence number of the next record to be sealed."""
         return self._write_sequence

@@ -43,6 +43,7 @@ from hil.wire.messages.events import (
     subscribe,
 )
 from hil.wire.messages.session import (
+    LAST_SECOND,
     CloudReason,
     Goodbye,
     NetworkReason,
@@ -60,6 +61,7 @@ from hil.wire.messages.vitals import Vital, VitalId, decode_vitals, encode_vital
 
 __all__ = [
     "DEFAULT_TTL",
+    "LAST_SECOND",
     "MAX_TTL",
     "CloudReason",
     "DescribeFlag",

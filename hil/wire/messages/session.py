@@ -10,6 +10,8 @@ from hil.errors import UsageError, WireError
 from hil.wire.coap.message import Code, Message, Option, Type
 from hil.wire.messages.path import named_request, one_byte_token, path_options
 
+LAST_SECOND = 0xFFFF_FFFF  # since 1970: what the 4 bytes of a time reply can say, until 2106-02-07
+
 
 class CloudReason(IntEnum):
     """Why a device leaves the cloud."""
@@ -61,7 +63,7 @@ def time_request(mid: int, token: bytes) -> Message:
 
 def time_reply(request: Message, unix_seconds: int) -> Message:
     """The answer to ``request``, inside its ACK: the device reads the time at a fixed place."""
-    if not 0 <= unix_seconds <= 0xFFFF_FFFF:
+    if not 0 <= unix_seconds <= LAST_SECOND:
         raise UsageError("time", expected="0..2**32-1 seconds", found=str(unix_seconds))
     return Message(
         Type.ACK, Code.CONTENT, request.mid, request.token, payload=unix_seconds.to_bytes(4, "big")
