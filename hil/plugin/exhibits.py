@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from hil.printable import printable
 from hil.report.columns import in_columns, time_of_day
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def serial_log(board: CloudBoard, start: int) -> str:
     """The serial log from offset ``start`` on, each line with the time of day at which it began."""
     ahead = time.time() - time.monotonic()
     return "".join(
-        f"{time_of_day(line.at + ahead)}  {line.text}\n" for line in board.serial.lines(since=start)
+        f"{time_of_day(line.at + ahead)}  {printable(line.text)}\n"
+        for line in board.serial.lines(since=start)
     )
 
 
@@ -57,7 +59,7 @@ def operations_table(operations: Spending, rig: Rig) -> str:
             row.kind,
             str(row.count),
             names.get(row.device_id or "", row.device_id or "-"),
-            row.cause,
+            printable(row.cause),
         )
         for row in operations.rows()
     ]

@@ -327,3 +327,4 @@ class CloudBoard(Board):
         self._cloud.register(
             self.device_id, platform_id=self.platform.id, public_key=public_key, name=self.name
         )
+        self._cloud.set_keep_alive(self, self.slot.keep_alive)
