@@ -101,7 +101,7 @@ class Bench:
                 yield Under(rack.command(*site.pytest(*moment))), rack.command(*site.pytest(*smoke))
         elif plan.victim == "cloud":
             options = ["--rig", str(site.rig), "--state", str(site.root)]
-            play = [*racks.HIL, *"rack run --cloud --fast".split(), *options]
+            play = [*racks.HIL, *["rack", "run", "--cloud", "--fast"], *options]
             player = [sys.executable, "-m", "benchmarks.kill_player", plan.moment, plan.board]
             yield Under([*play, "--", *player]), site.suites(*smoke)
         else:

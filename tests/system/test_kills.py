@@ -9,12 +9,22 @@ from pathlib import Path
 
 from tests.system import racks
 
-SEED = "1"
+SEED = "1184"  # whose first six come soon
 
 
 def kills(state: Path, count: int) -> subprocess.CompletedProcess[str]:
     options = ["--kills", str(count), "--seed", SEED, "--full-every", "0", "--state", str(state)]
-    return racks.run([sys.executable, "-m", "benchmarks.kills", *options])
+    command = [sys.executable, "-m", "benchmarks.kills", *options]
+    environment = racks.environment()
+    return subprocess.run(
+        command,
+        cwd=racks.REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 def test_whoever_is_killed_the_next_run_passes_and_what_is_left_is_told(tmp_path: Path) -> None:
