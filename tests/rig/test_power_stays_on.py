@@ -124,6 +124,27 @@ def test_6_16_a_board_that_a_test_left_dark_is_given_back_lit(
     assert [there.plugged for there in strip.bench.boards.values()] == [True, True]
 
 
+def test_6_16_a_board_that_stays_dark_is_told_once_and_the_others_are_given_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    strip = Strip(monkeypatch, tmp_path, ARGON, PHOTON)
+    boards = [strip.pool.acquire(platform) for platform in ("argon", "photon")]
+    for board in boards:
+        board.power.off()
+
+    def refuse() -> None:
+        raise RigError("the relay is stuck")
+
+    monkeypatch.setattr(strip.switches["argon-1"], "on", refuse)
+    with pytest.raises(RigError, match="the relay is stuck"):
+        strip.pool.close()
+    assert strip.bench.boards["1-1"].plugged
+    again = strip.pool.acquire("photon")
+    strip.pool.release(again)
+    strip.pool.quarantine(boards[0], "it vanished")
+    strip.pool.close()
+
+
 def test_6_16_a_run_begins_with_power_for_every_board_that_is_dark(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
