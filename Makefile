@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help hil test lint types unit bench setup-hil setup-test doctor clean clean-state
+.PHONY: help hil hil-all test lint types unit bench setup-hil setup-test doctor clean clean-state
 
 help:  ## say what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +15,10 @@ setup-test:
 
 hil: setup-hil  ## the main job: boards found on USB, flashed, online at the local cloud, tested, reported (ARGS="-k publish --board argon")
 	@echo "hil: testing the boards of rigs/virtual.toml; the report goes to reports/"
+	@scripts/run-hil --fast $(ARGS)
+
+hil-all: setup-hil  ## all of it, and boards come and go as slowly as behind a real kernel
+	@echo "hil: testing the boards of rigs/virtual.toml at a real kernel's pace; the report goes to reports/"
 	@scripts/run-hil $(ARGS)
 
 test: setup-test lint types unit  ## lint, types and the harness's own tests

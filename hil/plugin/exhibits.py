@@ -10,7 +10,7 @@ from hil.report.columns import in_columns, time_of_day
 
 if TYPE_CHECKING:
     from hil.cloud.sync.facade import DeviceCloud
-    from hil.cloud.sync.logs import Spending
+    from hil.cloud.sync.logs import Mark, Spending
     from hil.report.evidence import Evidence
     from hil.rig.cloud_board import CloudBoard
     from hil.rig.live import Rig
@@ -20,9 +20,25 @@ def of_board(evidence: Evidence, cloud: DeviceCloud, board: CloudBoard) -> None:
     """Show what ``board`` says and what passes between it and the cloud from now on."""
     start, since = board.serial.mark(), cloud.mark()
     evidence.add(f"serial log of {board.name}", "log", lambda: serial_log(board, start))
-    evidence.add(f"cloud log of {board.name}", "log", lambda: "\n".join(cloud.device_log(board, since=since)))
+    evidence.add(f"cloud log of {board.name}", "log", lambda: cloud_log(cloud, board, since))
     evidence.add(f"CoAP of {board.name}", "txt", lambda: "\n".join(cloud.messages(board, since=since)))
     evidence.add(f"session keys of {board.name}", "txt", lambda: cloud.session_keys(board))
+
+
+def cloud_log(cloud: DeviceCloud, board: CloudBoard, since: Mark) -> str:
+    """What happened with ``board`` at the cloud, with data, arguments, results and costs."""
+    from hil.cloud.sync.words import in_words
+
+    rows = [
+        (
+            time_of_day(entry.at),
+            entry.what.kind,
+            in_words(entry),
+            ", ".join(f"{cost.kind} {cost.count}" for cost in entry.costs),
+        )
+        for entry in cloud.told(board, since=since)
+    ]
+    return in_columns(("time", "what", "in words", "costs"), rows)
 
 
 def serial_log(board: CloudBoard, start: int) -> str:

@@ -21,10 +21,11 @@ from hil.rig.modes import BoardVanished
 from hil.rig.pool import BoardPool
 from hil.rig.rigfile import RigFile, SlotTable
 from hil.rig.sidebyside import side_by_side
+from hil.rig.switchfailed import SwitchFailed
 from hil.rig.tables import NETWORK_VARIABLE
 from hil.usb import scratch
 from hil.usb.discovery import UsbWatcher
-from hil.usb.transport import NoPermission
+from hil.usb.transport import NoPermission, TransferError
 
 
 class Rig:
@@ -145,20 +146,29 @@ class Rig:
         self.pool.report(board)
 
     def _climb(self, board: CloudBoard, image: Image | None, online: bool) -> None:
-        """Rung by rung, until the board is ready; raises what went wrong on the last."""
+        """Rung by rung, until the board is ready.
+
+        Raises what went wrong with the board last; a switch that fails as well is no more than how it came to that.
+        """
         rungs: list[Callable[[], object]] = [lambda: None, board.recover]
-        if board.power.available:
-            rungs.append(board.power_cycle)
-        for rung in rungs:
+        last = [board.power_cycle] if board.power.available else []
+        rungs += last
+        trouble: RigError | None = None
+        while rungs:
             try:
-                rung()
+                rungs.pop(0)()
                 board.make_ready(image, online=online)
                 return
             except (BoardVanished, NoPermission):
                 raise  # its power was switched already, and no rung opens a node
-            except RigError:
-                if rung is rungs[-1]:
-                    raise
+            except SwitchFailed as error:
+                raise (trouble or error) from error
+            except RigError as error:
+                trouble = error
+                if isinstance(error, TransferError) and error.gone and rungs:
+                    rungs = [*last] or rungs  # nobody is there whom one could ask for a reset
+        assert trouble is not None
+        raise trouble
 
     def leave_healthy(self) -> list[HilError]:
         """Whatever the last test flashed, leave every board on an application that runs.

@@ -149,14 +149,17 @@ class BoardPool:
             place.lock.release()
 
     def close(self) -> None:
-        """Give all boards back. Raises the ``RigError`` of the first that stays dark."""
+        """Give all boards back. Raises the ``RigError`` of the first that stays dark, and was not set aside already."""
         troubles: list[RigError] = []
         for place in self._places:
             if place.lock.held:
                 try:
                     self.release(place.board)
                 except RigError as error:
-                    troubles.append(error)
+                    if place.quarantine:
+                        _log.warning("%s stays dark: %s", place.board, error.what)
+                    else:
+                        troubles.append(error)
         if troubles:
             raise troubles[0]
 

@@ -70,6 +70,8 @@ PORTS = ["suites/firewall/test_ports.py::test_it", "suites/firewall/test_ports.p
     ("arguments", "expected"),
     [
         ((), PORTS + EVENTS),
+        (("--fast",), PORTS + EVENTS),
+        (("--fast", "suites/firewall"), PORTS),
         (("suites/firewall",), PORTS),
         ((PORTS[1], "suites/publish"), [PORTS[1], *EVENTS]),
         (("-k", "publish", "--board", "argon"), EVENTS),

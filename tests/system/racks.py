@@ -43,11 +43,16 @@ class Site:
     def reports(self) -> Path:
         return self.root / "reports"
 
+    @property
+    def flash(self) -> Path:
+        """Where the boards' memory is kept."""
+        return self.root / "flash"
+
     def rack(
         self, *command: str, mode: str | None = None, clock: bool = False, fast: bool = False
     ) -> list[str]:
         """The command line that runs ``command`` in a rack here, with ``clock`` on one that can be moved."""
-        options = ["--rig", str(self.rig), "--state", str(self.root / "flash")]
+        options = ["--rig", str(self.rig), "--state", str(self.flash)]
         return [
             *HIL,
             "rack",
@@ -60,31 +65,29 @@ class Site:
             *command,
         ]
 
+    def pytest(self, *arguments: str) -> list[str]:
+        """The command line of pytest, for a rack here."""
+        options = ["--cloud-state", str(self.cloud), "--reports", str(self.reports)]
+        return [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *options, *arguments]
+
     def suites(self, *arguments: str, clock: bool = False) -> list[str]:
         """The command line that runs pytest in a rack here, one that plugs at once: these tests look at runs."""
-        options = ["--cloud-state", str(self.cloud), "--reports", str(self.reports)]
-        return self.rack(
-            sys.executable,
-            "-m",
-            "pytest",
-            "-v",
-            "-p",
-            "no:cacheprovider",
-            *options,
-            *arguments,
-            clock=clock,
-            fast=True,
-        )
+        return self.rack(*self.pytest(*arguments), clock=clock, fast=True)
 
 
 def new_site(root: Path) -> Site:
-    """A copy of the house's rig file whose images lie below ``root`` too."""
-    text = (REPOSITORY / "rigs/virtual.toml").read_text()
-    private = text.replace('".hil/images"', json.dumps(str(root / "images")))
-    assert private != text
+    """A site with a copy of the house's rig file whose images lie below ``root`` too."""
     site = Site(root)
-    site.rig.write_text(private)
+    write_rig(site)
     return site
+
+
+def write_rig(site: Site) -> None:
+    """A copy of the house's rig file whose images lie at the site."""
+    text = (REPOSITORY / "rigs/virtual.toml").read_text()
+    private = text.replace('".hil/images"', json.dumps(str(site.root / "images")))
+    assert private != text
+    site.rig.write_text(private)
 
 
 def environment(**more: str) -> dict[str, str]:

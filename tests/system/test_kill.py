@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
-import select
-import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +14,17 @@ import pytest
 
 from hil.virtual.launch import rackbase
 from tests.system import racks
+from tests.system.traces import MARK, command_line, eventually, host, marked, processes, read, spaces
 
-MARK = "RUN_MARK"
 PUBLISHED = "test_a_publish_reaches_the_cloud_and_costs_one_operation[argon]"
 
 # Tests that stop where they are to be killed: their line ``AT ...`` is the event.
 MOMENTS = """
+import os
+import select
 import threading
+from pathlib import Path
+
 import pytest
 
 def stop_here(where):
@@ -46,6 +46,17 @@ def test_moment_block(board, cloud, network):
 
 def test_moment_teardown(board, slow_end):
     board.probe.publish("last/words")
+
+def test_moment_last(board):
+    from hil.virtual.launch import rackbase
+    connection, rack = rackbase.supervisor(Path(os.environ["HIL_RACK"]))
+    connection.close()
+    end = os.pidfd_open(rack)
+    print("AT last", flush=True)
+    select.select([end], [], [])
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_moment_gone(board, number): ...
 
 def test_moment_flash(board, firmware):
     board.flash(firmware("probe", version=2).padded(120_000), force=True,
@@ -72,8 +83,7 @@ class Run:
 
     def pids(self) -> set[int]:
         """Its processes, wherever they went in the tree."""
-        mark = f"{MARK}={self.mark}".encode()
-        return {pid for pid in processes() if mark in read(Path("/proc", str(pid), "environ"))}
+        return marked(self.mark)
 
     def pytest(self) -> int:
         """The pid of pytest: the launcher's child whose command line names no launcher."""
@@ -84,50 +94,6 @@ class Run:
         ]
         assert len(found) == 1, [command_line(pid) for pid in found]
         return found[0]
-
-
-def processes() -> set[int]:
-    return {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
-
-
-def read(path: Path) -> bytes:
-    """Content of a file below /proc, of a process that may have ended."""
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-def command_line(pid: int) -> bytes:
-    return read(Path("/proc", str(pid), "cmdline"))
-
-
-def spaces(pid: int) -> set[str]:
-    """The network, mount and user namespaces that a process is in or keeps a descriptor of."""
-    process = Path("/proc", str(pid))
-    names = set()
-    with contextlib.suppress(OSError):  # it may end meanwhile, or be another user's
-        for link in [*(process / "ns").iterdir(), *(process / "fd").iterdir()]:
-            with contextlib.suppress(FileNotFoundError):
-                names.add(os.readlink(link))
-    return {name for name in names if name.startswith(("net:[", "mnt:[", "user:["))}
-
-
-def host_rules() -> tuple[int, str]:
-    """The firewall of the namespace that the tests run in; an ordinary user may not see it, nor change it."""
-    nft = shutil.which("nft", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")  # an ordinary PATH has no sbin
-    assert nft, "nft is needed: scripts/setup test installs it"
-    listed = subprocess.run([nft, "list", "ruleset"], capture_output=True, text=True, check=False)
-    return listed.returncode, listed.stdout
-
-
-def host() -> dict[str, object]:
-    """What a run may not change around it."""
-    links = sorted(link.name for link in Path("/sys/class/net").iterdir())
-    mounts = [
-        line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "hil" in line.split(" ")[4]
-    ]
-    return {"links": links, "mounts": mounts, "rules": host_rules()}
 
 
 @pytest.fixture(scope="module")
@@ -160,15 +126,6 @@ def start(site: racks.Site) -> Iterator[Callable[..., Run]]:
         for pid in run.pids():
             os.kill(pid, signal.SIGKILL)
         run.process.communicate(timeout=racks.PATIENCE)
-
-
-def eventually(condition: Callable[[], bool], seconds: float = racks.PATIENCE) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        select.select([], [], [], 0.02)
-    return True
 
 
 @dataclass(slots=True)
@@ -238,9 +195,11 @@ def test_runs_that_are_killed_leave_nothing_and_the_next_one_passes(
     assert last.pids() == set()
 
 
-def test_a_rack_killed_under_pytest_is_an_error_of_each_later_test(start: Callable[..., Run]) -> None:
-    run = start("suites/publish", "--board", "argon")
-    run.wait_for("PASSED")
+def test_a_rack_killed_under_pytest_is_an_error_of_each_later_test(
+    site: racks.Site, start: Callable[..., Run]
+) -> None:
+    run = begin_publishing(start, site, "moment_last", "moment_gone")
+    run.wait_for("AT last")  # in a test that ends with the rack: none is half-way when it goes
     held = traces(run)
     connection, rack = rackbase.supervisor(held.base)
     connection.close()
