@@ -45,11 +45,14 @@ class Player:
         self._wait_online()
 
     def update(self) -> None:
-        """An update over the air."""
+        """An update over the air; taken only once the one before is over and the board is back."""
         self._images.reverse()
         files = {"file": ("firmware.bin", self._images[0].data)}
-        self._http.put(f"/v1/devices/{self._slot.device_id}", files=files).raise_for_status()
-        self._wait_online()
+        ends = time.monotonic() + _BACK
+        while (answer := self._http.put(f"/v1/devices/{self._slot.device_id}", files=files)).is_error:
+            if time.monotonic() > ends:
+                answer.raise_for_status()
+            time.sleep(0.1)
 
     def _wait_online(self) -> None:
         ends = time.monotonic() + _BACK

@@ -162,7 +162,10 @@ def strike(run: Under, plan: Plan) -> float:
         raise Trouble(f"it ended by itself with {run.process.returncode}")
     own = run.seen = run.pids()
     held = _spaces(own) - _spaces(processes() - own)
-    os.kill(victim, plan.signal)
+    try:
+        os.kill(victim, plan.signal)
+    except ProcessLookupError:
+        raise Trouble(f"the {plan.victim} had ended by itself") from None
     if plan.victim == "watchdog":
         run.forget()
         run.wait_for(f"AT {plan.moment}")  # nobody misses it
