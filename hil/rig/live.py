@@ -24,7 +24,7 @@ from hil.rig.sidebyside import side_by_side
 from hil.rig.tables import NETWORK_VARIABLE
 from hil.usb import scratch
 from hil.usb.discovery import UsbWatcher
-from hil.usb.transport import NoPermission
+from hil.usb.transport import NoPermission, TransferError
 
 
 class Rig:
@@ -149,16 +149,19 @@ class Rig:
         rungs: list[Callable[[], object]] = [lambda: None, board.recover]
         if board.power.available:
             rungs.append(board.power_cycle)
-        for rung in rungs:
+        while True:
+            rung = rungs.pop(0)
             try:
                 rung()
                 board.make_ready(image, online=online)
                 return
             except (BoardVanished, NoPermission):
                 raise  # its power was switched already, and no rung opens a node
-            except RigError:
-                if rung is rungs[-1]:
+            except RigError as error:
+                if not rungs:
                     raise
+                if isinstance(error, TransferError) and error.gone:
+                    del rungs[:-1]  # what is not there hears of no reset; its power may bring it
 
     def leave_healthy(self) -> list[HilError]:
         """Whatever the last test flashed, leave every board on an application that runs.

@@ -21,6 +21,7 @@ from hil.rig.modes import BoardVanished
 from hil.rig.pool import BoardPool, SlotState
 from hil.rig.power import cycle
 from hil.rig.rigfile import CloudTable, RigFile, SlotTable
+from hil.usb.transport import TransferError
 from tests.rig.memory_bench import ARGON, PHOTON, Bench, Switch
 
 _CYCLE = """
@@ -245,6 +246,15 @@ def test_6_16_the_last_rung_of_recovery_is_the_switch(tmp_path: Path) -> None:
     rig.make_ready(cast(CloudBoard, board), None)
     assert board.done == ["recover", "power cycle"]
     assert notes.failures == [""]
+
+
+@pytest.mark.parametrize(("switch", "done"), [(True, ["power cycle"]), (False, ["recover"])])
+def test_what_is_gone_hears_of_no_reset(tmp_path: Path, switch: bool, done: list[str]) -> None:
+    rig, _ = rig_with(tmp_path)
+    board = Stubborn(done[0], TransferError("no such device", gone=True))
+    board.power.available = switch
+    rig.make_ready(cast(CloudBoard, board), None)
+    assert board.done == done
 
 
 def test_6_16_a_board_that_vanished_is_set_aside_at_once(tmp_path: Path) -> None:
