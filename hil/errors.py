@@ -32,6 +32,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
+from hil.printable import printable_lines
+
 
 class Category(StrEnum):
     """Whose trouble a failed test is. Every failed test has exactly one."""
@@ -49,7 +51,7 @@ class Category(StrEnum):
 class HilError(Exception):
     """Base of all errors of the harness.
 
-    ``expected``, ``found`` and ``hint`` appear in the message; each may be left out.
+    ``expected``, ``found`` and ``hint`` appear in the message; each may be left out. The message can be shown as it is.
     """
 
     category: ClassVar[Category] = Category.HARNESS
@@ -66,7 +68,8 @@ class HilError(Exception):
             parts.append(f"found: {found}")
         if hint:
             parts.append(f"what to do: {hint}")
-        super().__init__("\n  ".join(parts))
+        # What was found may come from a device, and a message ends on a terminal.
+        super().__init__(printable_lines("\n  ".join(parts)))
 
 
 class Signal(Exception):

@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OURS = ("hil", "suites", "firmware", "fixtures", "tests", "benchmarks", "conftest")
-ERRORS = ("hil.errors",)
+ERRORS = ("hil.errors", "hil.printable")
 # Whoever needs them may have them: they know no room.
 BASE = (
     *ERRORS,
@@ -40,7 +40,8 @@ class Room:
 
 
 TABLE = {
-    "hil/errors.py": Room(base=()),
+    "hil/printable.py": Room(base=()),
+    "hil/errors.py": Room(base=("hil.printable",)),
     "hil/controlsocket.py": Room(base=ERRORS),
     "hil/clock": Room(base=(*ERRORS, "hil.controlsocket")),
     "hil/held.py": Room(base=ERRORS),

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hil.cli.options import one_message, rig_option, was_typed
+from hil.printable import printable
 from hil.rig.here import in_rack, is_of_rack
 from hil.rig.pool import BoardPool, SlotState, SlotStatus
 from hil.rig.rigfile import RigFile, SlotTable, load_rig
@@ -66,7 +67,9 @@ def complaints(watcher: UsbWatcher, rig: RigFile) -> list[str]:
     pool = BoardPool(rig, watcher)
     free = [(status.slot.name, status.usb) for status in pool.status() if status.state is SlotState.FREE]
     asked = [(name, refusal(usb)) for name, usb in free if usb is not None]
-    return [f"\n{name} does not run its application: {why}" for name, why in asked if why is not None]
+    return [
+        f"\n{name} does not run its application: {printable(why)}" for name, why in asked if why is not None
+    ]
 
 
 def rows(watcher: UsbWatcher, rig: RigFile) -> list[tuple[str, ...]]:
@@ -80,6 +83,7 @@ def table(body: list[tuple[str, ...]]) -> str:
     """Rows under their header, in columns."""
     if not body:
         return "no boards on USB"
+    body = [tuple(map(printable, row)) for row in body]
     widths = [max(len(row[column]) for row in (HEADER, *body)) for column in range(len(HEADER) - 1)]
     return "\n".join(
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()

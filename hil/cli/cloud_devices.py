@@ -30,6 +30,7 @@ from hil.cloud.state.trouble import keeping
 from hil.device.keys import load_public
 from hil.device.platforms import Transport, by_id
 from hil.errors import CloudError, StateInUse
+from hil.printable import printable
 
 _RUNNING = "running.json"
 _ANSWER_WITHIN = 10.0  # seconds
@@ -138,7 +139,7 @@ def devices(state: Path) -> None:
                 for one in services.registry.all()
             ]
     for device_id, name, platform_id, rest in rows:
-        click.echo(f"{device_id}  {_platform_name(platform_id):<10} {name:<24} {rest}")
+        click.echo(f"{device_id}  {_platform_name(platform_id):<10} {printable(name):<24} {rest}")
     if not rows:
         click.echo("no device yet (hil cloud register)")
 

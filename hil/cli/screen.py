@@ -10,10 +10,11 @@ from typing import Any, TextIO
 
 import click
 
-from hil.cli.livelog import Follower, printable, renderer
+from hil.cli.livelog import Follower, renderer
 from hil.cloud.state.happenings import Trouble
 from hil.cloud.state.users import HARNESS_CLIENT, Users
 from hil.cloud.sync.facade import DeviceCloud
+from hil.printable import printable
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,8 @@ class Timing:
     ``ack_timeout`` grows by a random factor up to ``ack_random_factor`` and doubles with every attempt;
     ``max_attempts`` sends in all before a device counts as offline (cloud API fact sheet 4.1). ``handshake`` is
     for TCP; over UDP a device repeats each of its flights for 45 s, so ``dtls_handshake`` outlasts three of them.
-    ``keep_alive`` replaces the platform's own interval when given; silence of twice that means offline.
+    ``keep_alive`` replaces the platform's own interval when given (a single device can have another one); a device that
+    is quiet is asked whether it is there, and silence of twice the interval means offline.
     """
 
     ack_timeout: float = 4.0

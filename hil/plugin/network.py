@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,6 +40,17 @@ def network(
         request.node.stash[PATH_KEY] = rig, lease
         evidence.add("firewall counters", "txt", lambda: "\n".join(_counters(rig, lease)))
         yield BoardPath(lease, board.address)
+        _leave_nothing_in_flight(rig, lease)
+
+
+def _leave_nothing_in_flight(rig: Rig, lease: Network) -> None:
+    """Open the path, and have nothing arrive that it stopped: it would come in a later test, and on its bill."""
+    with suppress(NetworkError):  # the service is gone, and the path with it
+        stopped = {row["board"] for row in lease.counters() if row["dropped"]}
+        lease.clear()
+        for board in rig.boards.values():
+            if stopped and board.address in (None, *stopped):
+                board.leave_nothing_in_flight()
 
 
 @pytest.hookimpl(wrapper=True)

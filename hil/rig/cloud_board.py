@@ -103,6 +103,20 @@ class CloudBoard(Board):
         self.modes.come_back()
         self.reset_hard()
 
+    @verb
+    def leave_nothing_in_flight(self) -> None:
+        """Have nothing more arrive of what board and cloud have sent each other, such as what a closed path stopped.
+
+        Both repeat it for a minute and more (protocol fact sheet 2.8). A session that has ended carries nothing; the
+        board makes another one by itself. A board that has left its session since has forgotten what it sent.
+        """
+        if not self._registered:
+            return
+        if self._has_session():
+            self._cloud.disconnect(self)
+        else:
+            self._cloud.abandon(self)
+
     # -- online ------------------------------------------------------------------------------------------
 
     @property
@@ -327,3 +341,4 @@ class CloudBoard(Board):
         self._cloud.register(
             self.device_id, platform_id=self.platform.id, public_key=public_key, name=self.name
         )
+        self._cloud.set_keep_alive(self, self.slot.keep_alive)

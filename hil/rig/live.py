@@ -21,6 +21,7 @@ from hil.rig.modes import BoardVanished
 from hil.rig.pool import BoardPool
 from hil.rig.rigfile import RigFile, SlotTable
 from hil.rig.sidebyside import side_by_side
+from hil.rig.switchfailed import SwitchFailed
 from hil.rig.tables import NETWORK_VARIABLE
 from hil.usb import scratch
 from hil.usb.discovery import UsbWatcher
@@ -145,23 +146,29 @@ class Rig:
         self.pool.report(board)
 
     def _climb(self, board: CloudBoard, image: Image | None, online: bool) -> None:
-        """Rung by rung, until the board is ready; raises what went wrong on the last."""
+        """Rung by rung, until the board is ready.
+
+        Raises what went wrong with the board last; a switch that fails as well is no more than how it came to that.
+        """
         rungs: list[Callable[[], object]] = [lambda: None, board.recover]
-        if board.power.available:
-            rungs.append(board.power_cycle)
-        while True:
-            rung = rungs.pop(0)
+        last = [board.power_cycle] if board.power.available else []
+        rungs += last
+        trouble: RigError | None = None
+        while rungs:
             try:
-                rung()
+                rungs.pop(0)()
                 board.make_ready(image, online=online)
                 return
             except (BoardVanished, NoPermission):
                 raise  # its power was switched already, and no rung opens a node
+            except SwitchFailed as error:
+                raise (trouble or error) from error
             except RigError as error:
-                if not rungs:
-                    raise
-                if isinstance(error, TransferError) and error.gone:
-                    del rungs[:-1]  # what is not there hears of no reset; its power may bring it
+                trouble = error
+                if isinstance(error, TransferError) and error.gone and rungs:
+                    rungs = [*last] or rungs  # nobody is there whom one could ask for a reset
+        assert trouble is not None
+        raise trouble
 
     def leave_healthy(self) -> list[HilError]:
         """Whatever the last test flashed, leave every board on an application that runs.

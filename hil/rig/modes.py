@@ -35,6 +35,7 @@ RESTART_STABLE = 0.1
 _TOUCH_WITHIN = 3.0  # until a touched board has left; when it is back is another matter
 _GONE_WITHIN = 1.0  # libusb may know that a board left before udev says so
 _ANSWERS_WITHIN = 10.0
+_RESTARTS_WITHIN = 3.0  # seconds that a board is away from USB when it restarts, with some to spare
 _RETRY = 0.05
 
 
@@ -151,7 +152,8 @@ class Modes:
         """Wait for a board that is not on USB, in whichever mode; its power is switched on, then off and on again.
 
         Raises ``BoardVanished`` that says what was tried, after about ``within`` seconds: unless told after 20, after
-        10 where there is no switch to try.
+        10 where there is no switch to try. A switch that fails is not tried further, and no board comes by it: then
+        there is time for one that is just restarting.
         """
         if within is None:
             within = VANISHED_WITHIN if self.power.available else APPEARS_WITHIN
@@ -166,6 +168,8 @@ class Modes:
                 attempt()
             except RigError as error:
                 what = f"not {what}: {error.what}" + (f" ({error.found})" if error.found else "")
+                ways.clear()
+                deadline = min(deadline, time.monotonic() + _RESTARTS_WITHIN)
             tried.append(what)
             left = max(0.0, deadline - time.monotonic())
             usb = self.connection.watcher.wait_present(self.connection.port, left / 3 if ways else left)

@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from hil.errors import RigError, UsageError
+from hil.errors import UsageError
 from hil.rig.programs import find_program
 from hil.rig.rigfile import CommandTable, NoPowerTable, SlotTable, UhubctlTable
+from hil.rig.switchfailed import SwitchFailed
 
 OFF_FOR = 2.0  # seconds without power that a power cycle lasts
 
@@ -24,7 +25,7 @@ _PORT_STATE = re.compile(r"^\s*Port (\d+): [0-9a-f]{4}( off| power)?", re.MULTIL
 
 
 class PowerSwitch(Protocol):
-    """The power of one board. Each method returns when the switch has confirmed; raises ``RigError`` otherwise."""
+    """The power of one board. Each method returns when the switch has confirmed; raises ``SwitchFailed`` otherwise."""
 
     @property
     def available(self) -> bool:
@@ -100,16 +101,16 @@ class BoardPower:
 
 
 def run_uhubctl(arguments: list[str]) -> str:
-    """What ``uhubctl`` prints. Raises ``RigError`` if it is missing or fails."""
+    """What ``uhubctl`` prints. Raises ``SwitchFailed`` if it is missing or fails."""
     program = find_program("uhubctl")
     if program is None:
-        raise RigError("uhubctl is not installed", hint="sudo apt-get install uhubctl")
+        raise SwitchFailed("uhubctl is not installed", hint="sudo apt-get install uhubctl")
     try:
         done = _run([program, *arguments], 30)
     except subprocess.TimeoutExpired as error:
-        raise RigError("uhubctl took too long", hint="is the hub still there?") from error
+        raise SwitchFailed("uhubctl took too long", hint="is the hub still there?") from error
     if done.returncode:
-        raise RigError(
+        raise SwitchFailed(
             f"uhubctl {' '.join(arguments)} failed",
             found=(done.stderr or done.stdout).strip(),
             hint="only hubs with real per-port switching work; permissions: `hil doctor`",
@@ -140,7 +141,7 @@ class UhubctlPower:
         states = [state.strip() for number, state in _PORT_STATE.findall(output) if int(number) == self._port]
         wanted = "power" if action == "on" else "off"
         if not states or states[-1] != wanted:
-            raise RigError(
+            raise SwitchFailed(
                 f"hub {self._hub} did not switch port {self._port} {action}",
                 expected=f"port state {wanted!r}",
                 found=states[-1] if states else output.strip() or "no output",
@@ -170,13 +171,13 @@ class CommandPower:
         path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
         program = shutil.which(words[0], path=path)
         if program is None:
-            raise RigError(f"cannot switch {self._name} {action}", found=f"no program {words[0]!r}")
+            raise SwitchFailed(f"cannot switch {self._name} {action}", found=f"no program {words[0]!r}")
         try:
             done = _run([program, *words[1:]], 60)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise RigError(f"cannot switch {self._name} {action}", found=str(error)) from error
+            raise SwitchFailed(f"cannot switch {self._name} {action}", found=str(error)) from error
         if done.returncode:
-            raise RigError(
+            raise SwitchFailed(
                 f"cannot switch {self._name} {action}",
                 expected=f"exit status 0 of {' '.join(words)}",
                 found=f"{done.returncode}: {(done.stderr or done.stdout).strip()}",

@@ -196,7 +196,8 @@ class SlotTable(BoardTable):
     """One place of the rig and the board that belongs there.
 
     ``device_id`` ``None`` takes whatever board of the platform is there. ``variant`` is what USB cannot tell (``"E
-    Series"``), ``features`` are free words that tests ask for, ``address`` is the board's IPv4 address if it is known.
+    Series"``), ``features`` are free words that tests ask for, ``address`` is the board's IPv4 address if it is known,
+    ``keep_alive`` what its application gives ``Particle.keepAlive()``, in seconds.
     """
 
     gone: ClassVar[Mapping[str, str]] = {
@@ -207,6 +208,7 @@ class SlotTable(BoardTable):
     variant: str | None = Field(default=None, min_length=1)
     address: str | None = None
     features: tuple[str, ...] = ()
+    keep_alive: float | None = Field(default=None, gt=0, le=86_400)
     power: PowerTable = NoPowerTable()
 
     @field_validator("address")

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from hil.errors import RigError
 from hil.rig.rigfile import TasmotaTable
+from hil.rig.switchfailed import SwitchFailed
 
 CONFIRM_WITHIN = 5.0  # seconds; relays are slow
 
@@ -65,13 +65,13 @@ class _Session:
         try:
             self._client.connect(self._table.broker, self._table.port, keepalive=20)
         except OSError as error:
-            raise RigError(
+            raise SwitchFailed(
                 f"cannot reach {where}", found=str(error), hint="is the broker running?"
             ) from error
         self._client.loop_start()
         if not self._wait(lambda: self._subscribed or bool(self._refusal)) or self._refusal:
             self.__exit__()
-            raise RigError(
+            raise SwitchFailed(
                 f"{where} does not let us in", found=self._refusal or "no answer", hint="look at user and ACL"
             )
         return self
@@ -84,19 +84,19 @@ class _Session:
         self._client.on_connect = self._client.on_subscribe = self._client.on_message = None
 
     def command(self, state: str) -> None:
-        """Send ``ON`` or ``OFF`` and wait until the plug reports it. Raises ``RigError``."""
+        """Send ``ON`` or ``OFF`` and wait until the plug reports it. Raises ``SwitchFailed``."""
         plug = f"plug {self._table.topic}"
         # The retained last will follows the subscription at once, if the plug was ever there.
         self._wait(lambda: self._presence is not None, min(1.0, self._within))
         if self._presence == "Offline":
-            raise RigError(
+            raise SwitchFailed(
                 f"{plug} is offline", found=f"{self._will_topic} says Offline", hint="look at its Wi-Fi"
             )
         with self._news:
             self._state = None
         self._client.publish(self._command_topic, state, qos=1, retain=False)
         if not self._wait(lambda: self._state == state):
-            raise RigError(
+            raise SwitchFailed(
                 f"{plug} did not confirm {state} within {self._within:g} s",
                 expected=f"{state} on {self._state_topic}",
                 found=self._state or "nothing",
@@ -118,7 +118,7 @@ class _Session:
         try:
             return self._table.password_file.read_text().strip()
         except OSError as error:
-            raise RigError("cannot read the plug's password file", found=str(error)) from error
+            raise SwitchFailed("cannot read the plug's password file", found=str(error)) from error
 
     def _on_connect(
         self, client: Any, _data: object, _flags: object, reason: Any, _properties: object

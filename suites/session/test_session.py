@@ -33,9 +33,10 @@ def test_coming_back_costs_one_ping_and_no_handshake(board: Board, cloud: Cloud,
 def test_what_the_board_registered_is_known_after_a_resume(
     board: Board, cloud: Cloud, operations: Operations
 ) -> None:
+    board.probe.variable("probe_int", 17)  # whatever a test before this one made of it
     board.reconnect()
     assert cloud.call(board, "probe_echo", "known") == 5
-    assert cloud.read(board, "probe_int") == 0
+    assert cloud.read(board, "probe_int") == 17
     assert operations.spent() == {"function": 1, "variable": 1}
 
 

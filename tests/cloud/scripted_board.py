@@ -47,6 +47,7 @@ class ScriptedBoard:
         self.flag_removed = HelloFlag(0)
         self.describe_block = 0
         self.deaf = False
+        self.receive_buffer = 0  # bytes of the system's for what was not read yet; 0 as the system likes
         self.verdict = 0  # on a file that came over the air
         self.silent_functions: set[str] = set()
         self.user_hash = bytes(32)
@@ -89,6 +90,8 @@ class ScriptedBoard:
         run = self._run_tcp if self.uses_tcp else self._run_udp
         kind = socket.SOCK_STREAM if self.uses_tcp else socket.SOCK_DGRAM
         self._socket = socket.socket(socket.AF_INET, kind)
+        if self.receive_buffer:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
         self._thread = threading.Thread(target=run, args=(self._socket,), daemon=True)
         self._thread.start()
 
@@ -106,6 +109,12 @@ class ScriptedBoard:
             self._thread.join(PATIENCE)
         if sock is not None:
             sock.close()
+
+    def wait_for_the_end(self) -> None:
+        """Wait until the cloud has closed the connection, and everything before that is read (TCP)."""
+        assert self._thread is not None
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the connection is still open"
 
     def start_anew(self, mid: int) -> None:
         """Power off and forget the session; message ids go on from ``mid`` on UDP."""

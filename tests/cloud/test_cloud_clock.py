@@ -64,6 +64,7 @@ def test_silence_of_twice_the_platforms_own_keep_alive_means_offline(
 
 def test_a_sign_of_life_starts_the_silence_anew(cloud: DeviceCloud, clock: MovableClock) -> None:
     board = board_of("electron", cloud)
+    board.deaf = True
     clock.advance(2000.0)
     board.publish("alive", b"")
     cloud.events.expect("alive")

@@ -109,6 +109,7 @@ def test_silence_of_two_keep_alive_intervals_means_offline(tmp_path: Path) -> No
             board = ScriptedBoard(KITS[name])
             introduce(board, cloud)
             bring_up(board, cloud)
+            board.deaf = True
             cloud.wait_offline(board, within=5)
             assert cloud.contacts(board)[-1].detail == "silent for 0.3 s"
             if name == "argon":

@@ -38,6 +38,7 @@ def test_broken_off(board):
     pytest.skip("not today")
 
 def test_broken_path(board, cloud, network):
+    assert cloud.call(board, "probe_echo", "hello") == 5
     network.block()
     assert not cloud.ping(board, timeout=1)
     cloud.events.expect("garden/never", within=0.1)
@@ -104,7 +105,7 @@ def test_the_summary_counts_tests_boards_and_operations(outcome: Outcome) -> Non
     summary = outcome.summary
     assert list(summary) == ["tests", "boards", "operations", "duration_s"]
     assert summary["tests"] == {"passed": 2, "failed": 4, "skipped": 2, "errors": 2}
-    assert summary["operations"] == {"publish": 4}
+    assert summary["operations"] == {"function": 2, "publish": 4}
     assert 0 < summary["duration_s"] < 120
     # The test that could not begin never ran; the board had to be flashed once to run the probe.
     assert summary["boards"] == [
@@ -125,7 +126,7 @@ def test_the_terminal_has_a_line_for_each_board(outcome: Outcome) -> None:
         transport = planned(platform).platform.transport.value
         line = rf"^{platform}-1 +{platform} +{planned(platform).device_id} +{transport} +4 +1$"
         assert re.search(line, outcome.done.stdout, re.MULTILINE)
-    assert "data operations: 4 (publish 4)" in outcome.done.stdout
+    assert "data operations: 6 (function 2, publish 4)" in outcome.done.stdout
 
 
 def test_a_junit_file_says_of_each_test_what_it_ran_on_and_what_it_cost(outcome: Outcome) -> None:
@@ -265,8 +266,10 @@ def test_what_failed_has_its_evidence(outcome: Outcome, platform: str) -> None:
     assert re.search(rf" {platform}-1 probe publish\(garden/failing, 1\) = \d+$", timeline[-2])
     assert re.search(r" cloud events expect\(garden/failing, source=\S+\) = garden/failing$", timeline[-1])
     assert re.search(rf'^{TIME}  .*"app":"probe"', found[serial].read_text(), re.MULTILINE)
-    assert "event garden/failing" in found[cloud].read_text()
-    assert planned(platform).device_id in found[cloud].read_text()
+    published = rf'^{TIME}  publish +garden/failing "1" +publish 1$'
+    assert re.search(published, found[cloud].read_text(), re.MULTILINE)
+    called = outcome.attachments(f"test_broken_path[{platform}]")[cloud].read_text()
+    assert re.search(rf'^{TIME}  call +probe_echo\("hello"\) = 5 +function 1$', called, re.MULTILINE)
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)

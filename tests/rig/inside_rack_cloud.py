@@ -140,6 +140,16 @@ def test_whatever_it_has_is_fine(either: CloudBoard, cloud: DeviceCloud, images:
     assert cloud.call(either, "blink", "1") == 1
 
 
+def test_the_rig_tells_the_cloud_of_a_keep_alive(either: CloudBoard, cloud: DeviceCloud) -> None:
+    """Issue 6, point 9."""
+    told = []
+    for seconds in (60.0, None):
+        either.slot = either.slot.model_copy(update={"keep_alive": seconds})
+        either.join()
+        told.append(cloud.device(either).keep_alive)
+    assert told == [60.0, None]
+
+
 def test_away_and_back_need_no_probe_and_subscribing_says_that_it_does(
     either: CloudBoard, cloud: DeviceCloud, images: FirmwareStore
 ) -> None:

@@ -54,7 +54,7 @@ def test_the_rig_room_on_whole_boards(tmp_path: Path) -> None:
 
 def test_boards_and_their_place_at_the_cloud(tmp_path: Path) -> None:
     rig = rig_with_an_idle_application(tmp_path / "team")
-    assert "27 passed" in run_inside(tmp_path / "state", "inside_rack_cloud.py", rig, fast=True)
+    assert "29 passed" in run_inside(tmp_path / "state", "inside_rack_cloud.py", rig, fast=True)
 
 
 def test_boards_and_doctor_see_what_is_there(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from hil.rig.modes import BoardVanished
 from hil.rig.pool import BoardPool, SlotState
 from hil.rig.power import cycle
 from hil.rig.rigfile import CloudTable, RigFile, SlotTable
+from hil.rig.switchfailed import SwitchFailed
 from hil.usb.transport import TransferError
 from tests.rig.memory_bench import ARGON, PHOTON, Bench, Switch
 
@@ -184,6 +185,23 @@ def test_6_16_a_board_that_vanished_has_its_switch_tried(
     assert strip.switches["argon-1"].calls == ["on", "off", "on"]
 
 
+def test_a_switch_that_fails_is_not_made_to_cut_the_power_as_well(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    strip = Strip(monkeypatch, tmp_path, ARGON)
+    board, switch = strip.pool.acquire("argon"), strip.switches["argon-1"]
+    strip.bench.boards["1-3"].unplug()
+
+    def refuse() -> None:
+        switch.calls.append("on")
+        raise SwitchFailed("the broker is down")
+
+    monkeypatch.setattr(switch, "on", refuse)
+    with pytest.raises(BoardVanished, match="not switched its power on: the broker is down"):
+        board.modes.come_back()
+    assert switch.calls == ["on"]
+
+
 def test_6_16_an_empty_slot_is_set_aside_at_the_start_and_the_rest_goes_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -248,13 +266,24 @@ def test_6_16_the_last_rung_of_recovery_is_the_switch(tmp_path: Path) -> None:
     assert notes.failures == [""]
 
 
-@pytest.mark.parametrize(("switch", "done"), [(True, ["power cycle"]), (False, ["recover"])])
-def test_what_is_gone_hears_of_no_reset(tmp_path: Path, switch: bool, done: list[str]) -> None:
+def test_6_16_a_board_that_left_is_not_asked_for_a_reset_but_switched(tmp_path: Path) -> None:
     rig, _ = rig_with(tmp_path)
-    board = Stubborn(done[0], TransferError("no such device", gone=True))
-    board.power.available = switch
+    board = Stubborn("power cycle", TransferError("argon-1 is gone", gone=True))
     rig.make_ready(cast(CloudBoard, board), None)
-    assert board.done == done
+    assert board.done == ["power cycle"]
+
+
+def test_6_16_a_switch_that_fails_does_not_hide_what_the_board_has(tmp_path: Path) -> None:
+    rig, notes = rig_with(tmp_path)
+    board = Stubborn("never", FlashError("argon-1 does not take it"))
+
+    def refuse() -> None:
+        raise SwitchFailed("the relay is stuck")
+
+    board.power_cycle = refuse  # type: ignore[method-assign]
+    with pytest.raises(FlashError, match="argon-1 does not take it"):
+        rig.make_ready(cast(CloudBoard, board), None)
+    assert notes.failures == ["argon-1 does not take it"]
 
 
 def test_6_16_a_board_that_vanished_is_set_aside_at_once(tmp_path: Path) -> None:

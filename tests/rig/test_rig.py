@@ -76,6 +76,15 @@ def test_a_variant_is_the_board_s_kind_and_a_word_that_tests_ask_for() -> None:
     ]
 
 
+def test_a_slot_may_say_the_keep_alive_of_its_application(tmp_path: Path) -> None:
+    """Issue 6, point 9."""
+    (slot,) = load_rig(write(tmp_path, GOOD + "keep_alive = 60\n")).slots
+    assert slot.keep_alive == 60.0
+    assert load_rig(write(tmp_path, GOOD)).slots[0].keep_alive is None
+    for wrong in ("0", "-1", "1e9", "nan", '"a minute"'):
+        assert "slots[1].keep_alive" in mistakes(tmp_path, GOOD + f"keep_alive = {wrong}\n")
+
+
 def test_a_debugger_is_refused_with_what_to_do(tmp_path: Path) -> None:
     text = mistakes(tmp_path, GOOD + 'debugger = { serial = "1" }\n')
     assert "slots[1].debugger: no such key any more; hil drives no debugger" in text

@@ -20,7 +20,11 @@ PUBLISHED = "test_a_publish_reaches_the_cloud_and_costs_one_operation[argon]"
 
 # Tests that stop where they are to be killed: their line ``AT ...`` is the event.
 MOMENTS = """
+import os
+import select
 import threading
+from pathlib import Path
+
 import pytest
 
 def stop_here(where):
@@ -49,6 +53,17 @@ def test_moment_dark_comes_after_a_failure():
 def test_moment_dark(board):
     board.power.off()
     stop_here("dark")
+
+def test_moment_last(board):
+    from hil.virtual.launch import rackbase
+    connection, rack = rackbase.supervisor(Path(os.environ["HIL_RACK"]))
+    connection.close()
+    end = os.pidfd_open(rack)
+    print("AT last", flush=True)
+    select.select([end], [], [])
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_moment_gone(board, number): ...
 
 def test_moment_flash(board, firmware):
     board.flash(firmware("probe", version=2).padded(120_000), force=True,
@@ -187,9 +202,11 @@ def test_runs_that_are_killed_leave_nothing_and_the_next_one_passes(
     assert last.pids() == set()
 
 
-def test_a_rack_killed_under_pytest_is_an_error_of_each_later_test(start: Callable[..., Run]) -> None:
-    run = start("suites/publish", "--board", "argon")
-    run.wait_for("PASSED")
+def test_a_rack_killed_under_pytest_is_an_error_of_each_later_test(
+    site: racks.Site, start: Callable[..., Run]
+) -> None:
+    run = begin_publishing(start, site, "moment_last", "moment_gone")
+    run.wait_for("AT last")  # in a test that ends with the rack: none is half-way when it goes
     held = traces(run)
     connection, rack = rackbase.supervisor(held.base)
     connection.close()

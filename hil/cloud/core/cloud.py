@@ -195,7 +195,7 @@ class Cloud(Api):
         private: bool = True,
     ) -> CloudEvent:
         raw = _bytes(data)
-        checked_event(name, raw)
+        checked_event(name, raw, ttl)
         owner = owner or self.config.owner
         event = self.bus.record(name, raw, device_id=None, owner=owner, private=private, ttl=ttl)
         self.activity.tell(None, Published(name, event.data, len(raw)))

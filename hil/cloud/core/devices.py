@@ -119,5 +119,16 @@ class Devices:
         """Replace a device's notes."""
         self._registry.set_notes(device_id_of(device), notes)
 
+    def set_keep_alive(self, device: DeviceRef, seconds: float | None) -> None:
+        """Say after how many seconds of silence a device pings; ``None``: as its platform does.
+
+        For an application that calls ``Particle.keepAlive()``. Twice that means offline. Raises ``Refused``.
+        """
+        device_id = device_id_of(device)
+        self._registry.set_keep_alive(device_id, seconds)
+        session = self._sessions.of(device_id)
+        if session is not None and session.online:
+            session.silence.watch()
+
     def _view(self, device: Device) -> DeviceView:
         return view_of(device, online=self._services.presence.online(device.id))

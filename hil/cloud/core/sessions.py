@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from hil.cloud.session import outbound
+from hil.cloud.session.describing import ask_for_describe
 from hil.cloud.session.inbound import HANDLERS
 from hil.cloud.session.link import Link
 from hil.cloud.session.services import Services
@@ -17,7 +18,6 @@ from hil.cloud.state.presence import ContactKind
 from hil.cloud.state.sessionstore import StoredSession
 from hil.cloud.state.trouble import StateFailed
 from hil.errors import DeviceOffline
-from hil.wire.coap.message import ping
 from hil.wire.coap.reliability import DUPLICATE_WINDOW
 
 STATUS_EVENT = "spark/status"
@@ -62,7 +62,7 @@ class Sessions:
         self._by_device[stored.device_id] = session
         session.save()
         if stored.online:
-            session.channel.request(ping(session.channel.next_mid()))
+            session.ask_whether_there()
 
     def arrived(self, session: DeviceSession, kind: ContactKind) -> None:
         """A device is online, perhaps in a new session."""
@@ -77,6 +77,8 @@ class Sessions:
         session.tell(Joined(kind.value, session.link.host))
         if was_offline or kind is not ContactKind.MOVED:
             self._publish_status(device, "online")
+        if device.describe_anew and kind is not ContactKind.HELLO:
+            ask_for_describe(session)
 
     def left(self, session: DeviceSession, why: str) -> None:
         """A session's device is offline, unless it has a newer session."""
@@ -96,6 +98,12 @@ class Sessions:
         if session is not None:
             session.close(why, forget=True, notify=True)
             self._by_device.pop(device.id, None)
+
+    def abandon(self, device_id: str) -> None:
+        """Send nothing again that a device has not acknowledged; its session stays."""
+        session = self._by_device.get(device_id)
+        if session is not None:
+            session.channel.abandon(DeviceOffline("what the device has not acknowledged is abandoned"))
 
     def drop_if_key_changed(self, device: Device) -> None:
         """A key that is no longer on file opens nothing any more, a session made with it neither."""

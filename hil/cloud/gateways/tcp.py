@@ -21,6 +21,9 @@ from hil.device.platforms import Transport
 from hil.errors import WireError
 from hil.wire.tcp.connection import TcpServerSession
 
+SEND_BUFFER = 128 * 1024  # bytes
+MAX_QUEUED = 256 * 1024  # bytes that a device may be behind with reading
+
 MakeSession = Callable[["TcpLink"], DeviceSession]
 
 
@@ -79,6 +82,7 @@ class TcpLink(Guest):
         self._records = TcpServerSession(services.keys.rsa, self._accept, stored_key=self._stored_key)
         self._session: DeviceSession | None = None
         self._deadline: Timer | None = None
+        self._reads_nothing = False
         self.host = ""
         self.name = secrets.token_hex(8)
 
@@ -96,13 +100,33 @@ class TcpLink(Guest):
     def send(self, data: bytes) -> None:
         """Send one message in a single write: a board loses a length byte that comes alone."""
         self._write(self._records.seal(data))
+        if self.line is not None:
+            self._watch_queue(self.line)
+
+    def _watch_queue(self, line: asyncio.Transport) -> None:
+        """A board that talks and never reads makes the cloud keep every answer: that has an end.
+
+        Chunks of an update come faster than a slow link takes them, and the file is in memory anyway.
+        """
+        updater = self._session.updater if self._session is not None else None
+        allowed = MAX_QUEUED + (updater.progress[1] if updater is not None else 0)
+        waiting = line.get_write_buffer_size()
+        if waiting > allowed and not self._reads_nothing:
+            self._reads_nothing = True
+            why = f"the device does not read what it is sent: {waiting} bytes wait"
+            # Not at once: whoever is sending goes on with its session.
+            asyncio.get_running_loop().call_soon(self._give_up, why)
 
     def save(self, device_id: str, *, online: bool, next_mid: int) -> None:
         """Nothing: a TCP device never resumes."""
 
     def close(self, *, forget: bool, notify: bool) -> None:  # noqa: ARG002
-        """Break the connection."""
-        if self.line is not None:
+        """Break the connection. What a device has not read by now it is not waited for to read."""
+        if self.line is None:
+            return
+        if self.line.get_write_buffer_size():
+            self.line.abort()
+        else:
             self.line.close()
 
     def _write(self, data: bytes) -> None:
@@ -118,6 +142,8 @@ class TcpLink(Guest):
             self.abort()
             return
         self.host = str(peer[0])
+        # What the system may hold for a device that does not read: it would go up to megabytes.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._links.add(self)
         self._expect("handshake", self._services.config.timing.handshake)
         self._write(self._records.start())
@@ -206,5 +232,4 @@ class TcpLink(Guest):
             )
         if self._session is not None:
             self._session.close(why, forget=True)
-        if self.line is not None:
-            self.line.close()
+        self.close(forget=True, notify=False)

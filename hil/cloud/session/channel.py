@@ -139,6 +139,13 @@ class Channel:
         if self.reliable:
             self._by_mid.pop(exchange.mid, None)
 
+    def withdraw(self, exchange: Exchange) -> None:
+        """What was asked is known: send it no more, and expect nothing of it."""
+        self._resend.acknowledge(exchange.mid)
+        if self._by_mid.get(exchange.mid) is exchange:
+            del self._by_mid[exchange.mid]
+        self.forget(exchange)
+
     def acknowledge(self, message: Message) -> bool:
         """Take an ACK or RST from the device. True when it settled or advanced an exchange."""
         self._resend.acknowledge(message.mid)

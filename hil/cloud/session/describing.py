@@ -12,17 +12,19 @@ import json
 from collections.abc import Callable
 from typing import TypeVar
 
+from hil.cloud.session.blockwise import BlockAssembly
 from hil.cloud.session.outbound import answer_to
 from hil.cloud.session.session import DeviceSession
 from hil.cloud.state.devices import application_hash
 from hil.cloud.state.happenings import Measured
-from hil.errors import CloudError, Refused, WireError
+from hil.errors import CloudError, DeviceTimeout, Refused, WireError
 from hil.wire.coap.message import Block, Code, Message, Option, code_text
 from hil.wire.messages import DescribeFlag, VitalId, decode_vitals, describe_request
 
 Told = TypeVar("Told")
 APP_HASH_EVENT = "spark/device/app-hash"
 VITALS_EVENT = "spark/device/diagnostics/update"
+PATIENCE = 6  # times the wait for one block, for all blocks of one part
 _PARTS = (DescribeFlag.SYSTEM, DescribeFlag.APPLICATION)
 
 
@@ -76,7 +78,9 @@ def _after_this(session: DeviceSession, action: Callable[[Told], None], what: To
 
 
 def ask_for_describe(session: DeviceSession) -> None:
-    """Ask a device that does not describe itself, in the background."""
+    """Ask a device that does not describe itself, in the background; no second time while it is being asked."""
+    if session.asking is not None and not session.asking.done():
+        return
 
     async def ask() -> None:
         try:
@@ -84,7 +88,8 @@ def ask_for_describe(session: DeviceSession) -> None:
         except (CloudError, WireError) as error:
             session.log(f"no Describe: {error.what}")
 
-    session.spawn(asyncio.get_running_loop().create_task(ask()))
+    session.asking = asyncio.get_running_loop().create_task(ask())
+    session.spawn(session.asking)
 
 
 async def describe(session: DeviceSession, timeout: float) -> None:
@@ -98,18 +103,32 @@ async def describe(session: DeviceSession, timeout: float) -> None:
 async def request_part(
     session: DeviceSession, part: DescribeFlag, timeout: float
 ) -> tuple[bytes, int | None]:
-    """One part of a Describe with its Content-Format, put together from blocks when it is long."""
-    payload = bytearray()
+    """One part of a Describe with its Content-Format, put together from blocks when it is long.
+
+    ``timeout`` seconds are for each block. A device that never comes to an end is not listened to for longer than
+    ``BlockAssembly`` takes, nor for more than ``PATIENCE`` times ``timeout``. Raises ``WireError``, ``DeviceTimeout``.
+    """
+    try:
+        async with session.services.clock.timeout(PATIENCE * timeout):
+            return await _request_blocks(session, part, timeout)
+    except TimeoutError:
+        raise DeviceTimeout(f"the Describe does not come to an end within {PATIENCE * timeout:g} s") from None
+
+
+async def _request_blocks(
+    session: DeviceSession, part: DescribeFlag, timeout: float
+) -> tuple[bytes, int | None]:
+    assembly = BlockAssembly()
     asked: Block | None = None
     while True:
         answer = await _request_block(session, part, asked, timeout)
-        payload += answer.payload
         value = answer.option(Option.BLOCK2)
-        block = Block.decode(value) if value is not None else None
-        if block is None or not block.more:
-            return bytes(payload), answer.uint(Option.CONTENT_FORMAT)
-        if block.number != (asked.number if asked else 0):
-            raise WireError("Describe block out of order", found=str(block.number))
+        block = Block(0, False, 0) if value is None else Block.decode(value)
+        if asked is not None and (value is None or (block.number, block.szx) != (asked.number, asked.szx)):
+            raise WireError("Describe goes on with another block", expected=str(asked), found=str(block))
+        whole = assembly.add(block, answer.payload)
+        if whole is not None:
+            return whole, answer.uint(Option.CONTENT_FORMAT)
         asked = Block(block.number + 1, False, block.szx)
 
 

@@ -19,7 +19,7 @@ from hil.cloud.session.session import UPDATES_EVENT, DeviceSession, Handlers, Ou
 from hil.cloud.state.devices import Device
 from hil.cloud.state.events import Origin
 from hil.cloud.state.happenings import Published
-from hil.cloud.state.names import device_request
+from hil.cloud.state.names import checked_name, device_request
 from hil.cloud.state.payload import readable
 from hil.cloud.state.presence import ContactKind
 from hil.errors import CloudError, Refused, WireError
@@ -44,6 +44,7 @@ MAX_BINARY_EVENT = "spark/hardware/max_binary"
 GCC_PLATFORM = (
     3  # what Device OS built for Linux says over TCP, whatever it was told (protocol fact sheet 10)
 )
+MAX_DIGITS = 10  # of a size in bytes
 RANDOM_LENGTH = 40  # characters of the answer to a request for a random seed
 
 
@@ -104,6 +105,7 @@ def on_event(session: DeviceSession, message: Message) -> Outcome:
     """An event: counted, stored, acknowledged, then handed out."""
     device = _device_of(session)
     event = parse_event(message)
+    checked_name(event.name)
     charge = _charge(device, event, Action.PUBLISH)
     if not session.services.meters.allowed(charge):
         session.log(f"event {event.name} dropped: the account is paused")
@@ -132,6 +134,7 @@ def on_event(session: DeviceSession, message: Message) -> Outcome:
 def on_repeated_event(session: DeviceSession, message: Message) -> Outcome:
     """An event whose acknowledgement was lost: the cloud got it twice, so it counts twice."""
     event = parse_event(message)
+    checked_name(event.name)
     charge = _charge(_device_of(session), event, Action.PUBLISH_AGAIN)
     session.services.meters.record(charge)
     data = readable(event.data, event.content_format)
@@ -142,6 +145,8 @@ def on_repeated_event(session: DeviceSession, message: Message) -> Outcome:
 def on_subscribe(session: DeviceSession, message: Message) -> Outcome:
     """A device's wish for events."""
     wanted = parse_subscription(message)
+    if wanted.prefix:
+        checked_name(wanted.prefix)
     session.services.registry.subscribe(_device_of(session).id, wanted)
     session.log(f"subscribes to {wanted.prefix!r}")
     return Outcome(acknowledged(message))
@@ -217,7 +222,7 @@ def _system_reactions(session: DeviceSession, device: Device, event: WireEvent) 
         if session.updates_event_seen:
             session.arrive(ContactKind.RESUME)
         session.updates_event_seen = True
-    elif name == MAX_BINARY_EVENT and event.data.isdigit():
+    elif name == MAX_BINARY_EVENT and event.data.isdigit() and len(event.data) < MAX_DIGITS:
         session.max_binary = int(event.data)
     elif name == SAFE_MODE_EVENT:
         return [partial(_report_safe_mode, session, device)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from hil.cloud.session.channel import Exchange
@@ -17,6 +18,7 @@ from hil.cloud.state.payload import is_structured, is_text, readable
 from hil.device.platforms import by_name, event_data_limit
 from hil.device.releases import version_tuple
 from hil.errors import AccountPaused, DeviceOffline, DeviceTimeout, NotFound, Refused
+from hil.printable import printable
 from hil.wire.coap.message import Code, ContentFormat, Message, Type, code_text, encode, ping
 from hil.wire.messages import (
     Subscription,
@@ -157,7 +159,7 @@ async def call(session: DeviceSession, name: str, argument: bytes, timeout: floa
     if name not in application.functions:
         raise NotFound(
             f"Function {name} not found",
-            expected=", ".join(application.functions) or "no function at all",
+            expected=", ".join(map(printable, application.functions)) or "no function at all",
             found=name,
         )
     if len(argument) > data_limit(session):
@@ -185,7 +187,7 @@ async def read(session: DeviceSession, name: str, timeout: float, bill: Bill) ->
     if name not in application.variables:
         raise NotFound(
             "Variable not found",
-            expected=", ".join(application.variables) or "no variable at all",
+            expected=", ".join(map(printable, application.variables)) or "no variable at all",
             found=name,
         )
     charge = replace(_charge(session, Action.VARIABLE, f"read {name}"), bill=bill)
@@ -223,10 +225,14 @@ async def _ask(
     timeout: float,
     what: str,
 ) -> Message:
-    """One billable request and its answer; one at a time per device."""
+    """One billable request and its answer; one at a time per device.
+
+    ``timeout`` seconds in all: a second request to a device that has vanished does not wait for the first one's end.
+    """
     if not session.services.meters.allowed(charge):
         raise AccountPaused
-    async with session.turn:
+    deadline = session.services.clock.monotonic() + timeout
+    async with _turn(session, deadline, f"{what} waited {timeout:g} s"):
         if session.updater is not None:
             raise Refused(f"{what}: the device is being updated", hint="ask again when the update is over")
         if not session.online:
@@ -235,16 +241,36 @@ async def _ask(
         _require_room(session, message, what)
         exchange = session.channel.request(message, _counter(session, charge))
         try:
-            return await answer_to(session, exchange, timeout)
+            return await answer_to(session, exchange, timeout, deadline)
         except DeviceTimeout as error:
             session.log(f"{what}: {error.what}")
             raise
 
 
-async def answer_to(session: DeviceSession, exchange: Exchange, timeout: float) -> Message:
-    """The answer to ``exchange``. Raises ``DeviceTimeout``, ``Refused`` when the device resets it."""
+@asynccontextmanager
+async def _turn(session: DeviceSession, deadline: float, waited: str) -> AsyncIterator[None]:
+    """Have the device for a ``with`` block that begins before ``deadline``, on the clock. Raises ``DeviceTimeout``."""
     try:
-        async with session.services.clock.timeout(timeout):
+        async with session.services.clock.timeout_at(deadline):
+            await session.turn.acquire()
+    except TimeoutError:
+        raise DeviceTimeout(f"Timed out: {waited} for the device's answer to another request") from None
+    try:
+        yield
+    finally:
+        session.turn.release()
+
+
+async def answer_to(
+    session: DeviceSession, exchange: Exchange, timeout: float, deadline: float | None = None
+) -> Message:
+    """The answer to ``exchange``. Raises ``DeviceTimeout``, ``Refused`` when the device resets it.
+
+    ``deadline`` on the clock, when the ``timeout`` seconds have begun before.
+    """
+    clock = session.services.clock
+    try:
+        async with clock.timeout_at(clock.monotonic() + timeout if deadline is None else deadline):
             answer = await asyncio.shield(exchange.answer)
     except TimeoutError:
         state = "took the request and did not answer" if exchange.acknowledged else "did not acknowledge"

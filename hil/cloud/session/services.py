@@ -60,6 +60,9 @@ class Services:
             users.ensure(config.owner)
             registry = Registry(store)
             activity = Activity(registry.name_of, clock.time)
+            log = DeviceLog(store, activity, config.retention)
+            for device_id, line in registry.unreadable.lines:
+                log.add(device_id, line)
             store.on_trouble = partial(_tell_trouble, activity)
             return cls(
                 config=config,
@@ -71,7 +74,7 @@ class Services:
                 meters=Meters(),
                 bus=EventBus(store, config.retention),
                 activity=activity,
-                log=DeviceLog(store, activity, config.retention),
+                log=log,
                 presence=Presence(clock.time, config.retention.journal),
                 traffic=Traffic(clock.time),
             )

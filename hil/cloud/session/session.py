@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from hil.clock import Timer
 from hil.cloud.session.blockwise import BlockAssembly
-from hil.cloud.session.channel import Channel
+from hil.cloud.session.channel import Channel, Exchange
 from hil.cloud.session.link import Link
 from hil.cloud.session.services import Services
+from hil.cloud.session.silence import Silence
 from hil.cloud.session.traffic import OverheardLink
 from hil.cloud.state.activity import Cost
 from hil.cloud.state.devices import Device
@@ -26,14 +26,14 @@ from hil.cloud.state.happenings import Happening
 from hil.cloud.state.presence import ContactKind, keep_alive_of
 from hil.cloud.state.trouble import StateFailed
 from hil.device.platforms import Platform, by_id
-from hil.errors import CloudError, DeviceOffline, WireError
-from hil.wire.coap.message import Code, Message, Type, decode, empty_ack, encode
+from hil.errors import CloudError, DeviceOffline, HilError, WireError
+from hil.wire.coap.message import Code, Message, Type, decode, empty_ack, encode, ping
 from hil.wire.coap.reliability import MISSING, Deduplicator
 from hil.wire.messages import Kind, classify
 from hil.wire.ota.common import OtaSender
 
 UPDATES_EVENT = "particle/device/updates/enabled"
-SILENCE_FACTOR = 2  # keep-alive intervals of silence that mean offline (cloud API fact sheet 2.3)
+_SHOWN = 200  # characters of what was refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +86,21 @@ class DeviceSession:
         self.describe_blocks = BlockAssembly()
         self.max_binary: int | None = None
         self.tasks: set[asyncio.Task[None]] = set()
+        self.asking: asyncio.Task[None] | None = None  # the device to describe itself
         self.updates_event_seen = False
         self.closed = False
         self._marked = False
         self._handlers = handlers
         self._duplicates = Deduplicator()
-        self._silence: Timer | None = None
+        self._question: Exchange | None = None
+        self.silence = Silence(
+            services.clock,
+            services.config.timing,
+            told=self._told_keep_alive,
+            usual=self._usual_keep_alive,
+            ask=self.ask_whether_there,
+            on_end=self._lost,
+        )
 
     @property
     def online(self) -> bool:
@@ -135,8 +144,13 @@ class DeviceSession:
         """A sign of life; perhaps of a new beginning."""
         self.services.registry.heard(device.id, self.link.host)
         self.services.presence.note_heard(device.id)
-        self._watch_silence()
+        if self._question is not None:
+            self.channel.withdraw(self._question)
+            self._question = None
+        resumes = marked or moved or not self.online
+        self.silence.heard(own_ping=kind is Kind.PING and not resumes)
         if kind is Kind.HELLO:
+            self.silence.forget()
             return
         if marked and (moved or not self._marked or kind is Kind.PING):
             self.arrive(ContactKind.RESUME)
@@ -152,7 +166,7 @@ class DeviceSession:
             with suppress(StateFailed):
                 self.services.registry.saw_resume(self.device.id, self.link.host)
         self.hub.arrived(self, kind)
-        self._watch_silence()
+        self.silence.watch()
 
     def _receive_answer(self, message: Message) -> None:
         self._save_if_possible()
@@ -198,7 +212,7 @@ class DeviceSession:
             raise
         except (WireError, CloudError) as error:
             with self.services.store.transaction():
-                self.log(f"{kind.name} refused: {error.what}")
+                self.log(f"{kind.name} refused: {_in_words(error)}")
                 self.save()
             return Outcome(refusal(message))
 
@@ -238,8 +252,8 @@ class DeviceSession:
     def _count_again(self, message: Message) -> Outcome:
         try:
             return self._handlers.repeated_event(self, message)
-        except WireError as error:
-            self.log(f"not the event it repeats: {error.what}")
+        except (WireError, CloudError) as error:
+            self.log(f"not the event it repeats: {_in_words(error)}")
             return Outcome()
 
     def _reply(self, request: Message, reply: Message) -> None:
@@ -287,8 +301,7 @@ class DeviceSession:
 
     def go_offline(self, why: str) -> None:
         """The device cannot be reached for now; what it may resume stays."""
-        if self._silence is not None:
-            self._silence.cancel()
+        self.silence.stop()
         self.channel.abandon(DeviceOffline(f"the device went offline: {why}"))
         self.on_gone(why)
         if self.device is not None:
@@ -306,8 +319,7 @@ class DeviceSession:
     def end(self, why: str, *, forget: bool, notify: bool = False) -> None:
         """As ``close``, for a device that is not offline: it has a newer session, or the cloud stops."""
         self.closed = True
-        if self._silence is not None:
-            self._silence.cancel()
+        self.silence.stop()
         self.channel.close(DeviceOffline(f"the device's session ended: {why}"))
         self.on_gone(why)
         self.described.set()  # whoever waits must see that it is over
@@ -324,24 +336,25 @@ class DeviceSession:
         else:
             self.go_offline(why)
 
-    def _watch_silence(self) -> None:
-        if self._silence is not None:
-            self._silence.cancel()
-        limit = SILENCE_FACTOR * self.keep_alive
-        why = f"silent for {limit:g} s"
-        self._silence = self.services.clock.call_later(limit, self._lost, why)
+    def ask_whether_there(self) -> None:
+        """Send a ping, which anything that the device says answers; unanswered, it is offline."""
+        with suppress(DeviceOffline):
+            self._question = self.channel.request(ping(self.channel.next_mid()))
 
-    @property
-    def keep_alive(self) -> float:
-        """Seconds after which the device pings when there is nothing to say."""
-        configured = self.services.config.timing.keep_alive
-        if configured is not None:
-            return configured
+    def _told_keep_alive(self) -> float | None:
+        told = self.device.keep_alive if self.device else None
+        return self.services.config.timing.keep_alive if told is None else told
+
+    def _usual_keep_alive(self) -> float:
         version = self.device.os_rules if self.device else None
         return keep_alive_of(self.platform, self.link.transport, version)
 
     def _now(self) -> float:
         return self.services.clock.monotonic()
+
+
+def _in_words(error: HilError) -> str:
+    return f"{error.what}: {error.found[:_SHOWN]}" if error.found else error.what
 
 
 def refusal(message: Message, code: int = 0x80) -> Message | None:

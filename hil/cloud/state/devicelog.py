@@ -13,6 +13,7 @@ from hil.cloud.state.journal import Journal
 from hil.cloud.state.store import Store
 from hil.cloud.state.trimming import Trim
 from hil.cloud.state.trouble import StateFailed
+from hil.printable import printable
 
 _SCHEMA = (
     """
@@ -24,7 +25,10 @@ _SCHEMA = (
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line; ``device_id`` is ``None`` when the peer is not known (yet). ``at``: seconds since 1970."""
+    """One line; ``device_id`` is ``None`` when the peer is not known (yet). ``at``: seconds since 1970.
+
+    ``line`` is as it was noted, with names as devices gave them; as text it is one line that can be shown.
+    """
 
     at: float
     device_id: str | None
@@ -32,7 +36,7 @@ class LogLine:
 
     def __str__(self) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(self.at))
-        return f"{clock}.{int(self.at * 1000) % 1000:03d} {self.device_id or '-':24} {self.line}"
+        return f"{clock}.{int(self.at * 1000) % 1000:03d} {self.device_id or '-':24} {printable(self.line)}"
 
 
 class DeviceLog:

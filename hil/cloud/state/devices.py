@@ -41,6 +41,8 @@ class Device:
     vitals: bytes | None = None
     vitals_at: float | None = None
     times_described: int = 0  # system Describes in this run, to tell a fresh one from an old one
+    keep_alive: float | None = None  # seconds, when somebody has said so
+    describe_anew: bool = False  # what the store had of its description is lost
 
     @property
     def system_version(self) -> int | None:
@@ -74,7 +76,8 @@ class Device:
 class DeviceView:
     """A snapshot of a device. Times are seconds since 1970.
 
-    ``functions`` and ``variables`` are empty until the device has described its application.
+    ``functions`` and ``variables`` are empty until the device has described its application. ``keep_alive`` in
+    seconds, ``None`` when nobody has told the cloud another than the platform's.
     """
 
     id: str
@@ -100,6 +103,7 @@ class DeviceView:
     subscriptions: tuple[Subscription, ...]
     keys: dict[Transport, bytes]
     created_at: float
+    keep_alive: float | None
 
     @property
     def device_id(self) -> str:
@@ -148,6 +152,7 @@ def view_of(device: Device, *, online: bool) -> DeviceView:
         subscriptions=device.subscriptions,
         keys=dict(device.keys),
         created_at=device.created_at,
+        keep_alive=device.keep_alive,
     )
 
 

@@ -12,16 +12,19 @@ import secrets
 from dataclasses import fields, replace
 from functools import partial
 
-from hil.cloud.state.devices import Device, parse_hello, parse_system
+from hil.cloud.state.devices import Device, parse_system
 from hil.cloud.state.names import device_id_of, is_device_id
-from hil.cloud.state.store import Row, Store
+from hil.cloud.state.rows import Unreadable
+from hil.cloud.state.store import Store
 from hil.device.keys import EC_PUBLIC_SIZE, load_public
 from hil.device.platforms import Transport
-from hil.errors import NotFound, NotOwner, Refused, UsageError, WireError
+from hil.errors import NotFound, NotOwner, Refused, WireError
 from hil.wire.messages import Subscription
 from hil.wire.messages.description import ApplicationDescribe
 from hil.wire.messages.hello import Hello
 
+LONGEST_KEEP_ALIVE = 86_400.0  # seconds
+MAX_SUBSCRIPTIONS = 100  # of one device; Device OS itself has six (protocol fact sheet 6)
 MAX_NAME = 64  # characters of a device's name
 MAX_NOTES = 1000  # characters; no source says how many the real cloud takes
 CLAIM_CODE_LENGTH = 63  # characters
@@ -47,6 +50,7 @@ _SCHEMA = (
     );
     CREATE TABLE claim_codes (code TEXT PRIMARY KEY, user TEXT NOT NULL, created_at REAL NOT NULL)
     """,
+    "ALTER TABLE devices ADD COLUMN keep_alive REAL",
 )
 
 
@@ -56,17 +60,21 @@ class Registry:
     def __init__(self, store: Store) -> None:
         self._store = store
         store.migrate("registry", _SCHEMA)
-        self._devices = {row["id"]: _device(row) for row in store.query("SELECT * FROM devices")}
+        self.unreadable = Unreadable()
+        self._devices = {
+            row["id"]: self.unreadable.device(row) for row in store.query("SELECT * FROM devices")
+        }
         self._by_key: dict[bytes, str] = {}
         for row in store.query("SELECT * FROM device_keys"):
-            self._devices[row["device_id"]].keys[Transport(row["transport"])] = row["spki"]
-            self._by_key[row["spki"]] = row["device_id"]
+            transport = self.unreadable.transport(row)
+            if transport is not None:
+                self._devices[row["device_id"]].keys[transport] = row["spki"]
+                self._by_key[row["spki"]] = row["device_id"]
         for row in store.query("SELECT * FROM device_subscriptions ORDER BY rowid"):
-            device = self._devices[row["device_id"]]
-            wanted = Subscription(
-                row["prefix"], row["device_filter"] or None, frozenset(json.loads(row["flags"]))
-            )
-            device.subscriptions = (*device.subscriptions, wanted)
+            wanted = self.unreadable.subscription(row)
+            if wanted is not None:
+                device = self._devices[row["device_id"]]
+                device.subscriptions = (*device.subscriptions, wanted)
 
     # Identity and keys
 
@@ -261,6 +269,14 @@ class Registry:
             raise Refused("notes too long", expected=f"at most {MAX_NOTES} characters", found=str(len(notes)))
         self._set(self.require(device_id), notes=notes)
 
+    def set_keep_alive(self, device_id: str, seconds: float | None) -> None:
+        """What the device's keep-alive is; ``None`` leaves it to its platform. Raises ``Refused``."""
+        if seconds is not None and not 0 < seconds <= LONGEST_KEEP_ALIVE:
+            raise Refused(
+                "not a keep-alive", expected=f"up to {LONGEST_KEEP_ALIVE:g} seconds", found=f"{seconds:g}"
+            )
+        self._set(self.require(device_id), keep_alive=seconds)
+
     def claim_code(self, user: str) -> str:
         """A code that makes the device which sends it belong to ``user``."""
         code = secrets.token_urlsafe(48)[:CLAIM_CODE_LENGTH]
@@ -304,6 +320,7 @@ class Registry:
             )
             self._store.execute("DELETE FROM device_subscriptions WHERE device_id=?", device_id)
         device.hello, device.application, device.subscriptions = hello, None, ()
+        device.describe_anew = False
         return device
 
     def saw_resume(self, device_id: str, address: str) -> None:
@@ -327,6 +344,7 @@ class Registry:
         self._may_be_undone(device_id)
         device.system = parse_system(payload, content_format)
         device.times_described += 1
+        device.describe_anew = False
         self._store.execute(
             "UPDATE devices SET system=?, system_format=? WHERE id=?", payload, content_format, device_id
         )
@@ -343,8 +361,15 @@ class Registry:
         self._set(self.require(device_id), vitals=payload, vitals_at=self._store.now())
 
     def subscribe(self, device_id: str, wanted: Subscription) -> None:
-        """A device's wish for events; a repeated one changes nothing but its flags."""
+        """A device's wish for events; a repeated one changes nothing but its flags. Raises ``Refused``."""
         device = self.require(device_id)
+        key = (wanted.prefix, wanted.device_filter)
+        others = [known for known in device.subscriptions if (known.prefix, known.device_filter) != key]
+        if len(others) >= MAX_SUBSCRIPTIONS:
+            raise Refused(
+                f"subscription to {wanted.prefix!r}: the device has too many",
+                expected=f"at most {MAX_SUBSCRIPTIONS}",
+            )
         self._may_be_undone(device_id)
         self._store.execute(
             "INSERT OR REPLACE INTO device_subscriptions VALUES (?, ?, ?, ?)",
@@ -353,8 +378,6 @@ class Registry:
             wanted.device_filter or "",
             json.dumps(sorted(wanted.flags)),
         )
-        key = (wanted.prefix, wanted.device_filter)
-        others = (known for known in device.subscriptions if (known.prefix, known.device_filter) != key)
         device.subscriptions = (*others, wanted)
 
     def _set(self, device: Device, **values: str | int | float | bytes | None) -> None:
@@ -399,35 +422,3 @@ def pem_to_spki(pem: str) -> bytes:
     except (ValueError, TypeError, WireError) as error:
         raise Refused("not a public key", expected="PEM, RSA or P-256", found=str(error)) from error
     return spki
-
-
-def _device(row: Row) -> Device:
-    device = Device(
-        **{
-            key: row[key]
-            for key in (
-                "id",
-                "name",
-                "owner",
-                "platform_id",
-                "created_at",
-                "product_id",
-                "product_version",
-                "notes",
-                "last_handshake",
-                "last_heard",
-                "last_ip",
-                "vitals",
-                "vitals_at",
-            )
-        }
-    )
-    device.hello = parse_hello(row["hello"])
-    try:
-        if row["system"] is not None:
-            device.system = parse_system(row["system"], row["system_format"])
-        if row["application"] is not None:
-            device.application = ApplicationDescribe.from_json(row["application"])
-    except WireError as error:
-        raise UsageError(f"the stored description of {device.id} does not parse", found=error.what) from error
-    return device

@@ -15,6 +15,7 @@ from hil.cloud.state.events import CloudEvent
 from hil.cloud.state.journal import Journal
 from hil.cloud.state.names import DeviceRef, device_id_of
 from hil.observe import verb
+from hil.printable import printable
 
 _SHOWN = 20  # events in the message of a failed expectation
 
@@ -109,7 +110,10 @@ class EventLog:
         wanted += f" with data {data!r}" if data is not None else ""
         wanted += f" from {device_id_of(source)}" if source is not None else ""
         seen = self._journal.since(position)
-        lines = [f"  {event.name} = {event.data!r} from {event.device_id or 'the API'}" for event in seen]
+        lines = [
+            f"  {printable(event.name)} = {event.data!r} from {event.device_id or 'the API'}"
+            for event in seen
+        ]
         if len(lines) > _SHOWN:
             lines = [f"  ... {len(lines) - _SHOWN} earlier ones", *lines[-_SHOWN:]]
         return "\n".join(
@@ -173,7 +177,7 @@ class OperationsView:
     ) -> list[Operation]:
         """Wait until exactly ``spent`` is spent, and return the rows. Raises ``AssertionError``."""
         if not self._journal.wait_until(lambda: self.spent(since) == spent, within=within):
-            causes = [f"  {row.kind} {row.count}: {row.cause}" for row in self.rows(since)]
+            causes = [f"  {row.kind} {row.count}: {printable(row.cause)}" for row in self.rows(since)]
             raise AssertionError(
                 "\n".join([f"expected {spent}, spent {self.spent(since)}:", *(causes or ["  nothing"])])
             )

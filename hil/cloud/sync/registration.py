@@ -41,6 +41,14 @@ class Registration(Running):
             name=name,
         )
 
+    @verb
+    def set_keep_alive(self, device: DeviceRef, seconds: float | None) -> None:
+        """Say after how many seconds of silence a device pings: what its application gives ``Particle.keepAlive()``.
+
+        ``None``: what its platform does. Twice that means offline. Raises ``Refused``.
+        """
+        self._background.call(self.core.devices.set_keep_alive, device, seconds)
+
     def device(self, device: DeviceRef) -> DeviceView:
         """What is known of a device. Raises ``NotFound``."""
         return self._background.call(self.core.devices.get, device)

@@ -10,6 +10,7 @@ from hil.cloud.billing.feature import Billing
 from hil.cloud.compose import compose
 from hil.cloud.config import CloudConfig
 from hil.cloud.core.cloud import Cloud
+from hil.cloud.state.activity import Entry
 from hil.cloud.state.happenings import Happening
 from hil.cloud.state.names import DeviceRef, device_id_of
 from hil.cloud.sync.background import BackgroundLoop
@@ -98,6 +99,15 @@ class Running:
     def tell(self, device: DeviceRef, what: Happening) -> None:
         """Say to whoever follows the cloud what it cannot see by itself."""
         self._background.call(self.core.activity.tell, device_id_of(device), what)
+
+    def told(self, device: DeviceRef, since: Mark | None = None) -> list[Entry]:
+        """What happened with a device, data, arguments, results and costs with it, oldest first.
+
+        The last 1000 entries of all devices are there.
+        """
+        device_id, start = device_id_of(device), 0.0 if since is None else since.at
+        entries = self._background.call(self.core.activity.recent)
+        return [entry for entry in entries if entry.device_id == device_id and entry.at >= start]
 
     def messages(self, device: DeviceRef, since: Mark | None = None) -> list[str]:
         """The CoAP messages between the cloud and a device, decrypted, a line each, oldest first.

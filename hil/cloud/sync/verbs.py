@@ -5,7 +5,7 @@ from __future__ import annotations
 from hil.cloud.session.updates import OtaReport
 from hil.cloud.state.devices import DeviceView
 from hil.cloud.state.happenings import Value
-from hil.cloud.state.names import DeviceRef
+from hil.cloud.state.names import DeviceRef, device_id_of
 from hil.cloud.sync.running import Running
 from hil.observe import verb
 
@@ -58,6 +58,11 @@ class Verbs(Running):
     def disconnect(self, device: DeviceRef) -> None:
         """Break a device's session for good: it makes a full handshake to come back. Fine for an offline one."""
         self._background.run(self.core.disconnect(device))
+
+    @verb
+    def abandon(self, device: DeviceRef) -> None:
+        """Send nothing again that a device has not acknowledged; whoever waits for it gets ``DeviceOffline``."""
+        self._background.call(self.core.sessions.abandon, device_id_of(device))
 
     @verb
     def signal(self, device: DeviceRef, on: bool) -> None:

@@ -66,14 +66,17 @@ def event(
 
 
 def parse_event(message: Message) -> Event:
-    """The event in ``message``; a name in several Uri-Path options is joined with ``/``. Raises ``WireError``."""
+    """The event in ``message``; a name in several Uri-Path options is joined with ``/``. Raises ``WireError``.
+
+    CoAP's Max-Age has 32 bits, an event's ttl 24 (protocol fact sheet 6): a longer one lives as long as an event can.
+    """
     resource, name = named_request(message, Code.POST, "Ee")
     ttl = message.uint(Option.MAX_AGE)
     return Event(
         name=require_name(name, "event"),
         data=message.payload,
         private=resource == "E",
-        ttl=DEFAULT_TTL if ttl is None else ttl,
+        ttl=DEFAULT_TTL if ttl is None else min(ttl, MAX_TTL),
         content_format=message.uint(Option.CONTENT_FORMAT),
         confirmable=message.type is Type.CON,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hil.errors import WireError
+from hil.printable import printable
 from hil.wire.coap.message import Block, Message, Option, code_text, decode
 from hil.wire.messages import classify
 
@@ -63,12 +64,8 @@ def _payload(payload: bytes, size: int) -> str:
         text = shown.decode()
     except UnicodeDecodeError:
         return f"0x{shown.hex()}{clipped}"
-    return f'"{_escaped(text)}"{clipped}' if text.isprintable() else f"0x{shown.hex()}{clipped}"
+    return f'"{printable(text)}"{clipped}' if text.isprintable() else f"0x{shown.hex()}{clipped}"
 
 
 def _printable(value: bytes) -> str:
-    return _escaped(value.decode("utf-8", "backslashreplace"))
-
-
-def _escaped(text: str) -> str:
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return printable(value.decode("utf-8", "backslashreplace"))
