@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,30 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
         account(config, live)
         if troubles:
             raise troubles[0]
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+    """What is taken down only here is a run's that was interrupted: its trouble is a line.
+
+    As an error it would leave out the summary, and with it what failed before.
+    """
+    try:
+        return (yield)
+    except* HilError as group:
+        terminal: pytest.TerminalReporter | None = session.config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None:
+            for error in _single(group):
+                terminal.write_line(f"the rig did not end well: {error}")
+    return None
+
+
+def _single(group: BaseExceptionGroup[HilError]) -> Iterator[HilError]:
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _single(each)
+        else:
+            yield each
 
 
 def _interrupted(session: pytest.Session) -> bool:

@@ -76,12 +76,14 @@ class Modes:
 
     def current(self) -> Mode:
         """The mode now. ``OFF`` is also a board that is unplugged, asleep or just restarting."""
+        watcher, before = self.connection.watcher, self.connection.watcher.at(self.connection.port)
         try:
             return self._look()
         except TransferError as error:
-            # If it left between the look at USB and the question, what comes back is asked.
-            if not error.gone or not self.connection.wait_absent(_GONE_WITHIN):
+            # Of a bus that went as a whole nobody says that its boards left.
+            if not error.gone or (before is not None and not watcher.wait_gone(before, _GONE_WITHIN)):
                 raise
+            # It left between the look at USB and the question: what comes back is asked.
             self.connection.wait_present()
             return self._look()
 

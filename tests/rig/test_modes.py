@@ -147,6 +147,37 @@ def test_6_15_a_board_that_leaves_while_it_is_asked_is_waited_for(monkeypatch: p
     assert there.mode is UsbMode.DFU
 
 
+def test_a_board_of_a_bus_that_is_gone_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a rack that was killed no event tells: USB shows its boards as before."""
+    board, there = board_of(monkeypatch, ARGON)
+    asked = []
+
+    def control(request: int, payload: bytes) -> tuple[int, bytes]:
+        del payload
+        asked.append(request)
+        raise TransferError("no such device", gone=True)
+
+    monkeypatch.setattr(there, "control", control)
+    with pytest.raises(TransferError, match="no such device"):
+        board.modes.current()
+    assert asked == [72]
+
+
+def test_a_board_that_was_back_before_the_question_failed_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    board, there = board_of(monkeypatch, ARGON)
+    real = there.control
+
+    def control(_request: int, _payload: bytes) -> tuple[int, bytes]:
+        monkeypatch.setattr(there, "control", real)
+        there.restart()
+        raise TransferError("the board left", gone=True)
+
+    monkeypatch.setattr(there, "control", control)
+    assert board.modes.current() is Mode.NORMAL
+
+
 def test_a_board_that_is_deaf_to_the_touch_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     board, there = board_of(monkeypatch, ARGON)
     there.touchable = False

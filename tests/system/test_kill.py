@@ -47,6 +47,13 @@ def test_moment_block(board, cloud, network):
 def test_moment_teardown(board, slow_end):
     board.probe.publish("last/words")
 
+def test_moment_dark_comes_after_a_failure():
+    raise AssertionError("this is to be said")
+
+def test_moment_dark(board):
+    board.power.off()
+    stop_here("dark")
+
 def test_moment_last(board):
     from hil.virtual.launch import rackbase
     connection, rack = rackbase.supervisor(Path(os.environ["HIL_RACK"]))
@@ -209,4 +216,22 @@ def test_a_rack_killed_under_pytest_is_an_error_of_each_later_test(
     assert "hil rack: the rack ended before its command; its boards are gone" in output
     assert "argon at USB port 1-3" in output
     assert "INTERNALERROR" not in output
+    held.assert_gone()
+
+
+def test_a_run_that_is_interrupted_after_its_rack_had_gone_says_what_failed_before(
+    site: racks.Site, start: Callable[..., Run]
+) -> None:
+    """At its end power cannot be restored; an error there left out the summary, and with it every failed test."""
+    run = start(str(site.root / "test_moments.py"), "--board", "argon", "-k", "moment_dark")
+    run.wait_for("AT dark")
+    held = traces(run)
+    connection, rack = rackbase.supervisor(held.base)
+    connection.close()
+    os.kill(rack, signal.SIGKILL)
+    os.kill(run.pytest(), signal.SIGINT)
+    output, _ = run.process.communicate(timeout=racks.PATIENCE)
+    assert "KeyboardInterrupt" in output
+    assert "AssertionError: this is to be said" in output
+    assert "the rig did not end well: cannot switch argon-1 on" in output
     held.assert_gone()
