@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import signal
@@ -230,8 +229,10 @@ def test_a_capture_holds_what_the_boards_links_carried_once(in_namespaces: InNam
             assert pcap.udp_payload_sizes(data, 5684) == [*sizes, 4, 7]
             assert pcap.packets_per_port(data)["udp", 9] == 1
             frames = pcap.read(data)
-            assert all(0 <= b.time_ns - a.time_ns < 60e9 for a, b in itertools.pairwise(frames))
-            assert frames[0].time_ns > 1_600_000_000 * 10**9
+            # Two processors stamp frames of two links: neighbours may stand the other way round by microseconds.
+            times = [frame.time_ns for frame in frames]
+            assert max(times) - min(times) < 60e9
+            assert min(times) > 1_600_000_000 * 10**9
 
     in_namespaces(inside)
 
