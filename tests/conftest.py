@@ -18,8 +18,10 @@ SOURCES = ("hil", "rigs", "firmware", "pyproject.toml", "setup.py", "README.md",
 settings.register_profile("hil", deadline=None)
 settings.load_profile("hil")
 
-# nohup makes its command deaf to this one, and what the tests start inherits that.
+# nohup and a shell's & make a command deaf to these, and what the tests start inherits that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

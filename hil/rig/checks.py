@@ -63,7 +63,7 @@ def programs() -> list[Check]:
 def test_programs() -> list[Check]:
     """What the harness's own tests use besides."""
     only = "only `make test` needs it"
-    wanted = {"g++": "g++", "mosquitto": "mosquitto", "node": "nodejs", "npm": "npm"}
+    wanted = {"curl": "curl", "g++": "g++", "mosquitto": "mosquitto", "node": "nodejs", "npm": "npm"}
     return [program(name, package, only, required=False) for name, package in wanted.items()]
 
 
