@@ -161,7 +161,8 @@ def strike(run: Under, plan: Plan) -> float:
     if run.process.poll() is not None:
         raise Trouble(f"it ended by itself with {run.process.returncode}")
     own = run.seen = run.pids()
-    held = _spaces(own) - _spaces(processes() - own)
+    others = processes() - own
+    held = _spaces(own) - _spaces(others)
     try:
         os.kill(victim, plan.signal)
     except ProcessLookupError:
@@ -176,8 +177,11 @@ def strike(run: Under, plan: Plan) -> float:
     except subprocess.TimeoutExpired:
         raise Trouble(f"it has not ended {PATIENCE:.0f} s after that") from None
     took = time.monotonic() - began
-    if not eventually(lambda: not _holders(held), racks.PATIENCE):
-        raise Trouble(f"its namespaces are held by {[command_line(pid) for pid in _holders(held)]}")
+    among = (
+        own | others
+    )  # a rack that somebody starts meanwhile may get the number of a namespace that has ended
+    if not eventually(lambda: not _holders(held, among), racks.PATIENCE):
+        raise Trouble(f"its namespaces are held by {[command_line(pid) for pid in _holders(held, among)]}")
     return took
 
 
@@ -185,5 +189,5 @@ def _spaces(pids: set[int]) -> set[str]:
     return set[str]().union(*map(spaces, pids))
 
 
-def _holders(held: set[str]) -> list[int]:
-    return [pid for pid in processes() if spaces(pid) & held]
+def _holders(held: set[str], among: set[int]) -> list[int]:
+    return [pid for pid in among & processes() if spaces(pid) & held]
