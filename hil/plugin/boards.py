@@ -11,7 +11,7 @@ import pytest
 
 from hil.plugin import exhibits
 from hil.plugin.needs import Application
-from hil.plugin.packets import captured
+from hil.plugin.packets import capture
 from hil.plugin.selection import candidates, companions, default_application, need
 from hil.report.evidence import Evidence
 
@@ -50,10 +50,8 @@ def board(request: pytest.FixtureRequest, rig: Rig, evidence: Evidence) -> Itera
     slots = candidates(request.config, request.param, wanted)
     (chosen,) = rig.take(slots)
     label_board(chosen.name, chosen.platform.name)
-    with (
-        captured(rig, evidence),
-        _ready(request, rig, evidence, chosen, wanted.application, wanted.online),
-    ):
+    capture(rig, evidence)
+    with _ready(request, rig, evidence, chosen, wanted.application, wanted.online):
         yield chosen
 
 

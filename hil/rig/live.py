@@ -19,6 +19,7 @@ from hil.rig.cloud_board import CloudBoard
 from hil.rig.images import FirmwareStore, Image
 from hil.rig.modes import BoardVanished
 from hil.rig.pool import BoardPool
+from hil.rig.recorder import Recorder
 from hil.rig.rigfile import RigFile, SlotTable
 from hil.rig.sidebyside import side_by_side
 from hil.rig.switchfailed import SwitchFailed
@@ -57,7 +58,7 @@ class Rig:
         self._taken: Counter[str] = Counter()
         self._good: dict[str, Image] = {}
         self._troubles: dict[str, HilError] = {}
-        self._recorder: Network | None = None
+        self._recorder: Recorder | None = None
 
     def __enter__(self) -> Rig:
         locks.sweep()
@@ -204,10 +205,11 @@ class Rig:
             )
         return Network.connect(path)
 
-    def recorder(self) -> Network | None:
-        """A lease on the network service for captures alone, the same for the whole run; ``None`` without a service."""
+    def recorder(self) -> Recorder | None:
+        """The packets of this run; ``None`` without a network service. Raises as :meth:`connect_network`."""
         if self._recorder is None:
-            self._recorder = self.connect_network()
+            lease = self.connect_network()
+            self._recorder = None if lease is None else Recorder(lease)
         return self._recorder
 
     def _make_board(self, slot: SlotTable, watcher: UsbWatcher) -> CloudBoard:

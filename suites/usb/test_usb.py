@@ -62,9 +62,6 @@ def test_6_17_the_serial_log_tells_what_the_board_does(board: Board) -> None:
 
 @pytest.mark.board("photon", "argon")
 def test_6_17_a_reader_never_loses_the_boot_line(board: Board) -> None:
-    for boots in range(board.probe.info().boots + 1, board.probe.info().boots + 3):
-        mark = board.serial.mark()
-        board.reset()
-        board.serial.expect(
-            rf"^probe: version \d+ build [0-9a-f]{{16}} boot {boots}\r?$", within=10, since=mark
-        )
+    boots, mark = board.probe.info().boots + 1, board.serial.mark()
+    board.reset()
+    board.serial.expect(rf"^probe: version \d+ build [0-9a-f]{{16}} boot {boots}\r?$", within=10, since=mark)
